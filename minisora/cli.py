@@ -1,0 +1,215 @@
+"""The command line: `minisora generate | train | info | reconstruct`.
+
+A thin surface over the package; progress bars, tables and messages live here and nowhere below. Errors that a
+user can mend end in one sentence and exit status 2.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+from tqdm.auto import tqdm
+
+Positional = tyro.conf.Positional
+
+
+@dataclass
+class Generate:
+    """Make a clip from a prompt."""
+
+    prompt: Positional[str]
+    """What the clip shows, e.g. "a large red 3 drifting up and to the right on navy"."""
+    out: Annotated[Path, tyro.conf.arg(aliases=["-o"])] = Path("clip.mp4")
+    """File to write: .mp4, .webp or .gif; .png makes a strip of frames, or an image if frames is 1."""
+    checkpoint: str = "moving-mnist"
+    """A shipped checkpoint or a folder."""
+    frames: int = 17
+    """1 + 4k; 1 makes an image."""
+    size: str = "64x64"
+    """HEIGHTxWIDTH in pixels, multiples of 16."""
+    seed: int = 0
+    """The same seed, prompt and size give the same clip."""
+    steps: int = 30
+    """Sampler steps: more is slower and finer."""
+    guidance_scale: float = 3.0
+    """How closely to follow the prompt; 1 is no guidance."""
+    sampler: str = "dpmpp_2m"
+    """euler, heun or dpmpp_2m."""
+    device: str = "cpu"
+    """cpu, cuda or mps."""
+
+    def run(self) -> None:
+        """Generate and save."""
+        from minisora.model import load
+
+        model = load(self.checkpoint, device=self.device)
+        started = time.perf_counter()
+        clip = model.generate(
+            self.prompt,
+            frames=self.frames,
+            size=parse_size(self.size),
+            seed=self.seed,
+            steps=self.steps,
+            guidance_scale=self.guidance_scale,
+            sampler=self.sampler,
+            progress=True,
+        )
+        assert not isinstance(clip, list)
+        clip.save(self.out)
+        print(
+            f"{self.out}: {self.frames} frames of {self.size} in {time.perf_counter() - started:.1f} s"
+        )
+
+
+@dataclass
+class Train:
+    """Train a preset on the Moving-MNIST world: VAE, latents, transformer. Run again to resume."""
+
+    preset: Positional[str] = "tiny"
+    """A name that `minisora info` lists with a training schedule."""
+    out: Annotated[Path, tyro.conf.arg(aliases=["-o"])] = Path("outputs/train")
+    """Folder for training states, latents, logs and the finished model."""
+    device: str = "auto"
+    """auto, cpu, cuda or mps."""
+    tensorboard: Path | None = None
+    """Folder for a TensorBoard log (needs the extra `log`)."""
+
+    def run(self) -> None:
+        """Train every stage that is not finished yet."""
+        from minisora.curves import plot_curves
+        from minisora.presets import find_preset
+        from minisora.recipe import train_all
+
+        preset = find_preset(self.preset)
+        if not preset.mix:
+            raise ValueError(
+                f"Preset {self.preset!r} is a size only; train 'tiny' or 'moving-mnist'."
+            )
+        train_all(preset, self.out, pick_device(self.device), Bars(self.tensorboard))
+        plot_curves(self.out, self.out / "curves.png")
+        print(f"Done. Model in {self.out / 'model'}; curves in {self.out / 'curves.png'}.")
+
+
+@dataclass
+class Info:
+    """List presets, shipped checkpoints, and the words a checkpoint knows."""
+
+    checkpoint: str = "moving-mnist"
+    """Whose words and sizes to show."""
+
+    def run(self) -> None:
+        """Print the tables."""
+        from minisora.info import describe_checkpoint, describe_presets
+
+        print(describe_presets())
+        print(describe_checkpoint(self.checkpoint))
+
+
+@dataclass
+class Reconstruct:
+    """Send a video file through the VAE and back, and print the PSNR."""
+
+    video: Positional[Path]
+    """Any file that PyAV reads."""
+    out: Annotated[Path, tyro.conf.arg(aliases=["-o"])] = Path("reconstruction.mp4")
+    """File to write."""
+    checkpoint: str = "moving-mnist"
+    """A shipped checkpoint or a folder."""
+    size: str | None = None
+    """HEIGHTxWIDTH to resample to; by default the file's own, cut to multiples of 8."""
+    frames: int | None = None
+    """Frames to use, 1 + 4k; by default as many as the file has, cut to 1 + 4k."""
+
+    def run(self) -> None:
+        """Reconstruct, save, report."""
+        import torch
+
+        from minisora.model import load
+        from minisora.video import VideoClip, read_video
+
+        vae = load(self.checkpoint).vae
+        size = parse_size(self.size) if self.size else None
+        clip = read_video(self.video, size=size, frames=self.frames)
+        frames, height, width = clip.video.shape[1:]
+        config = vae.config
+        keep = frames - (frames - 1) % config.temporal
+        video = clip.video[
+            :, :keep, : height - height % config.spatial, : width - width % config.spatial
+        ]
+        with torch.inference_mode():
+            decoded = vae.reconstruct(video[None])[0]
+        psnr = -10 * torch.log10((decoded - video).square().mean()).item()
+        VideoClip(decoded, clip.fps).save(self.out)
+        shape = "x".join(map(str, video.shape[1:]))
+        print(f"{self.out}: {shape} (frames x height x width), PSNR {psnr:.2f} dB")
+
+
+class Bars:
+    """Show iterators as progress bars with loss and clips a second, and log records to TensorBoard if asked."""
+
+    def __init__(self, tensorboard: Path | None) -> None:
+        self.writer: Any = None
+        if tensorboard is not None:
+            try:
+                from torch.utils.tensorboard import SummaryWriter
+            except ImportError as error:
+                raise ValueError(
+                    "--tensorboard needs the extra: pip install 'minisora[log]'."
+                ) from error
+            self.writer = SummaryWriter(str(tensorboard))
+
+    def __call__(self, items: Iterator[Any], total: int, title: str) -> Iterator[Any]:
+        """Pass `items` on, with a bar of `total`; an item is a `Record` or the number done so far."""
+        with tqdm(total=total, desc=title) as bar:
+            for item in items:
+                bar.update((item if isinstance(item, int) else item.step) - bar.n)
+                if not isinstance(item, int):
+                    bar.set_postfix(
+                        loss=f"{item.loss:.4f}", clips_per_s=f"{item.clips_per_second:.0f}"
+                    )
+                    if self.writer is not None:
+                        self.writer.add_scalar(f"{title}/loss", item.loss, item.step)
+                        self.writer.add_scalar(f"{title}/lr", item.lr, item.step)
+                yield item
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """ "64x96" -> (64, 96), height first."""
+    parts = text.lower().split("x")
+    if len(parts) != 2 or not all(p.isdigit() for p in parts):
+        raise ValueError(f"size {text!r}: write HEIGHTxWIDTH in pixels, e.g. 64x96.")
+    return int(parts[0]), int(parts[1])
+
+
+def pick_device(name: str) -> Any:
+    """The torch device called `name`; "auto" takes the fastest there is."""
+    import torch
+
+    if name != "auto":
+        return torch.device(name)
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+def main() -> None:
+    """Entry point of the command `minisora`."""
+    command = tyro.cli(Generate | Train | Info | Reconstruct, prog="minisora")  # type: ignore[arg-type]
+    try:
+        command.run()
+    except (ValueError, OSError, RuntimeError) as error:
+        print(f"minisora: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+    except KeyboardInterrupt:
+        print("minisora: stopped; what was saved is kept.", file=sys.stderr)
+        raise SystemExit(130) from None
+
+
+if __name__ == "__main__":
+    main()

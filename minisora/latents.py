@@ -1,0 +1,178 @@
+"""Latents cached on disk: encode a world once with the frozen VAE, train on it many times.
+
+Stands on `vae` and `worlds`; `objectives` reads batches from here. A shard is one safetensors file with the
+posterior mean and standard deviation of a few hundred clips of one size, and their facts as JSON, from which
+captions are written anew, with other words, whenever a clip is drawn. Finished shards are kept, so a build
+that was interrupted goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from minisora.checkpoint import load_weights, save_weights
+from minisora.config import ClipSize, MixEntry
+from minisora.vae import VideoVAE
+from minisora.worlds import MovingMNIST, Scene, WorldConfig, caption
+
+SHARD = 500  # clips in a file
+
+
+def fingerprint(vae: VideoVAE) -> str:
+    """Twelve hex digits that change whenever the VAE's weights change, to tell stale latents."""
+    digest = hashlib.sha256()
+    for name, value in sorted(vae.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:12]
+
+
+@torch.no_grad()
+def encode_clips(vae: VideoVAE, videos: Tensor) -> tuple[Tensor, Tensor]:
+    """Normalised posterior mean and standard deviation, each (B, Z, t, h, w), of videos (B, 3, T, H, W)."""
+    q = vae.posterior(videos)
+    std = torch.exp(0.5 * q.logvar) / vae.latent_std[:, None, None, None]
+    return vae.normalize(q.mean), std
+
+
+def build_latents(
+    vae: VideoVAE, mix: Sequence[MixEntry], clips: int, folder: Path, seed: int, batch: int = 10
+) -> Iterator[int]:
+    """Encode `clips` clips of the world, divided among sizes as `mix` says, into shards in `folder`.
+
+    Args:
+        vae: frozen, with its latent statistics set.
+        mix: sizes and their shares of the clips.
+        clips: clips in all sizes together; each size gets whole shards.
+        folder: where shards go.
+        seed: of the world; each size has a world of its own.
+        batch: clips encoded at once.
+
+    Yields:
+        the number of clips done, after every batch.
+
+    Raises:
+        ValueError: if `folder` holds latents of another VAE.
+    """
+    key, done = fingerprint(vae), 0
+    device = vae.latent_mean.device
+    for number, entry in enumerate(mix):
+        size = entry.size
+        config = WorldConfig(frames=size.frames, height=size.height, width=size.width)
+        world = MovingMNIST(config, seed=seed + number)
+        for shard in range(max(1, round(clips * entry.share / SHARD))):
+            path = folder / f"{size}-{shard:03d}.safetensors"
+            if path.exists():
+                check_fingerprint(path, key)
+                done += SHARD
+                continue
+            parts, scenes = [], []
+            for first in range(shard * SHARD, (shard + 1) * SHARD, batch):
+                drawn = [world[i] for i in range(first, first + batch)]
+                videos = torch.stack([clip.video for clip in drawn]).to(device)
+                parts.append(torch.stack(encode_clips(vae, videos)).half().cpu())
+                scenes += [clip.facts.to_dict() for clip in drawn]
+                done += batch
+                yield done
+            mean, std = torch.cat(parts, dim=1)
+            save_weights(path, {"mean": mean, "std": std}, {"vae": key, "scenes": scenes})
+
+
+def check_fingerprint(path: Path, key: str) -> None:
+    """Raise ValueError unless the shard at `path` was encoded by the VAE with fingerprint `key`."""
+    from minisora.checkpoint import read_config
+
+    theirs = read_config(path)["vae"]
+    if theirs != key:
+        raise ValueError(
+            f"{path} was encoded by another VAE ({theirs}, this one is {key}); use another folder or delete it."
+        )
+
+
+@dataclass
+class LatentGroup:
+    """All cached clips of one size: mean and std (N, Z, t, h, w) as fp16, and the facts of each."""
+
+    mean: Tensor
+    std: Tensor
+    scenes: list[Scene]
+
+    def draw(self, count: int, generator: torch.Generator) -> tuple[Tensor, list[Scene]]:
+        """`count` random clips, each a fresh draw from its posterior: ((count, Z, t, h, w), facts)."""
+        picks = torch.randint(len(self.scenes), (count,), generator=generator)
+        mean, std = self.mean[picks].float(), self.std[picks].float()
+        z = mean + std * torch.randn(mean.shape, generator=generator)
+        return z, [self.scenes[i] for i in picks.tolist()]
+
+
+class LatentDataset:
+    """Cached latents of a mix of sizes; every batch holds all sizes in their shares.
+
+    Args:
+        folder: shards written by `build_latents`.
+        mix: sizes and their shares of a batch.
+
+    Raises:
+        FileNotFoundError: if a size of the mix has no shard.
+    """
+
+    def __init__(self, folder: Path, mix: Sequence[MixEntry]) -> None:
+        self.groups: dict[ClipSize, LatentGroup] = {}
+        self.shares = [entry.share / sum(e.share for e in mix) for entry in mix]
+        for entry in mix:
+            paths = sorted(folder.glob(f"{entry.size}-*.safetensors"))
+            if not paths:
+                raise FileNotFoundError(
+                    f"No latents of size {entry.size} in {folder}; build them first."
+                )
+            self.groups[entry.size] = read_group(paths)
+
+    def counts(self, batch: int, generator: torch.Generator) -> list[int]:
+        """How many of `batch` clips have each size: the shares, rounded at random, in sum `batch`."""
+        cuts = torch.tensor(self.shares, dtype=torch.float64).cumsum(0) * batch
+        offset = torch.rand((), generator=generator, dtype=torch.float64)
+        edges = torch.floor(cuts + offset).long()
+        edges[-1] = batch
+        return torch.diff(edges, prepend=torch.zeros(1, dtype=torch.long)).tolist()
+
+    def batch(
+        self, batch: int, generator: torch.Generator, detailed: float = 0.65, dropped: float = 0.10
+    ) -> tuple[list[Tensor], list[str]]:
+        """A batch of clips of mixed sizes with captions.
+
+        Args:
+            batch: clips.
+            detailed: share of detailed captions; the rest are short.
+            dropped: share of captions left empty, which trains the unconditional model for guidance.
+
+        Returns:
+            latents, a list of (Z, t, h, w), and as many captions.
+        """
+        latents: list[Tensor] = []
+        texts: list[str] = []
+        rng = np.random.default_rng(int(torch.randint(2**62, (), generator=generator)))
+        for group, count in zip(self.groups.values(), self.counts(batch, generator), strict=True):
+            z, scenes = group.draw(count, generator)
+            latents += list(z)
+            for scene in scenes:
+                level = "detailed" if rng.random() < detailed else "short"
+                texts.append("" if rng.random() < dropped else caption(scene, level, rng))
+        return latents, texts
+
+
+def read_group(paths: list[Path]) -> LatentGroup:
+    """Join the shards of one size; their numbers stay fp16 in memory."""
+    means, stds, scenes = [], [], []
+    for path in paths:
+        tensors, config = load_weights(path, dtype=None)
+        means.append(tensors["mean"])
+        stds.append(tensors["std"])
+        scenes += [Scene.from_dict(facts) for facts in config["scenes"]]
+    return LatentGroup(torch.cat(means), torch.cat(stds), scenes)

@@ -1,0 +1,62 @@
+"""Layers that the text encoder and the DiT share: linear with its start, QK-norm with RoPE, SwiGLU.
+
+Where it stands: below `text` and `dit`.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from minisora.ops import normalize_rotate, silu_gate
+
+
+def linear(inputs: int, outputs: int, *, bias: bool = True, zero: bool = False) -> nn.Linear:
+    """A linear layer with weights from a truncated normal of deviation 1 / sqrt(inputs), or zero."""
+    layer = nn.Linear(inputs, outputs, bias=bias)
+    if zero:
+        nn.init.zeros_(layer.weight)
+    else:
+        std = 1 / math.sqrt(inputs)
+        nn.init.trunc_normal_(layer.weight, std=std, a=-3 * std, b=3 * std)
+    if bias:
+        nn.init.zeros_(layer.bias)
+    return layer
+
+
+class QueryKeyValue(nn.Module):
+    """Queries and keys, RMS-normalised with a learned scale, then rotated by RoPE; and values.
+
+    QK-norm keeps attention logits bounded (Henry et al. 2020, arXiv 2010.04245; Dehghani et al.
+    2023, arXiv 2302.05442).
+
+    Args:
+        width: D.
+        num_heads: H; the head size is d = D / H.
+    """
+
+    def __init__(self, width: int, num_heads: int) -> None:
+        super().__init__()
+        self.heads = num_heads
+        self.linear = linear(width, 3 * width, bias=False)
+        self.scale = nn.Parameter(torch.ones(2, width // num_heads))  # of queries, of keys
+
+    def forward(self, x: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """x: (L, D); cos, sin: (L, 1, d / 2) -> q, k, v: (L, H, d)."""
+        qkv = self.linear(x).unflatten(1, (3, self.heads, -1))  # (L, 3, H, d)
+        return normalize_rotate(qkv, self.scale, cos, sin)
+
+
+class SwiGLU(nn.Module):
+    """down(silu(gate(x)) * up(x)) with gate and up fused (Shazeer 2020, arXiv 2002.05202)."""
+
+    def __init__(self, width: int, hidden: int) -> None:
+        super().__init__()
+        self.gate_up = linear(width, 2 * hidden)
+        self.down = linear(hidden, width, zero=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: (..., D) -> (..., D)."""
+        return self.down(silu_gate(self.gate_up(x)))

@@ -1,0 +1,230 @@
+"""The whole model: prompt in, clip out.
+
+Joins tokenizer, text encoder, diffusion transformer and video VAE, loads them from a checkpoint folder and
+runs a sampler over them. `load` and `MiniSora.generate` are the package's front door.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from minisora.checkpoint import load_weights, read_config, save_weights
+from minisora.flow import token_shift
+from minisora.network import ModelConfig, TextToLatent
+from minisora.patches import Group, Layout, patchify, token_grid, unpatchify
+from minisora.paths import data_file
+from minisora.sample import SAMPLERS, Denoiser, frame_schedule, guide, in_interval, timesteps
+from minisora.vae import VideoVAE
+
+if TYPE_CHECKING:
+    from minisora.video import VideoClip
+
+S = TypeVar("S")
+
+
+class MiniSora(nn.Module):
+    """Text-to-video: `generate` makes clips of any size and length from prompts.
+
+    Args:
+        config: shapes and sampling constants; `load` reads one from a checkpoint.
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.vae = VideoVAE(config.vae)
+        self.net = TextToLatent(config.text, config.dit, config.vocabulary)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.vae.latent_mean.device
+
+    def generate(
+        self,
+        prompt: str | Sequence[str] = "",
+        *,
+        frames: int = 17,
+        size: tuple[int, int] = (64, 64),
+        seed: int = 0,
+        steps: int = 30,
+        guidance_scale: float = 3.0,
+        guidance_interval: tuple[float, float] = (0.2, 1.0),
+        sampler: str = "dpmpp_2m",
+        progress: bool | Callable[[Tensor], None] = False,
+    ) -> VideoClip | list[VideoClip]:
+        """Make a clip for each prompt.
+
+        Args:
+            prompt: one prompt, or a list for a batch. Empty: whatever the model likes.
+            frames: 1 + 4k; 1 makes an image.
+            size: (height, width) in pixels, multiples of 16.
+            seed: clip i of a batch uses seed + i, so each can be made again alone.
+            steps: sampler steps, 1 or more.
+            guidance_scale: 1 follows the prompt as trained; higher follows it more closely, with less variety.
+            guidance_interval: noise levels between which guidance acts (2404.07724).
+            sampler: "euler", "heun" or "dpmpp_2m".
+            progress: True shows a bar; a function is called after each step with the present guess at
+                the clean latents (B, Z, t, h, w), for previews.
+
+        Returns:
+            a `VideoClip`, or a list of them if `prompt` is a list.
+
+        Raises:
+            ValueError: if a size, a length, the sampler's name or a number of steps is not allowed.
+        """
+        from minisora.video import VideoClip  # here, because training needs no PyAV
+
+        prompts = [prompt] if isinstance(prompt, str) else list(prompt)
+        self._check(prompts, frames, size, sampler)
+        noise = torch.stack([self.noise(frames, size, seed + i) for i in range(len(prompts))])
+        denoise = self.denoiser(prompts, noise.shape[2:], guidance_scale, guidance_interval)
+        times = timesteps(steps, self.shift(noise.shape[2:]), device=self.device)
+        schedule = frame_schedule(times, noise.shape[2])
+        latent = noise
+        with torch.inference_mode():
+            rounds = SAMPLERS[sampler](denoise, noise, schedule)
+            for latent, guess in with_progress(rounds, steps, shown=progress is True):  # noqa: B007
+                if callable(progress):
+                    progress(guess)
+            videos = self.vae.decode(latent).clamp(0.0, 1.0).cpu()
+        clips = [VideoClip(v, self.config.fps, p) for v, p in zip(videos, prompts, strict=True)]
+        return clips[0] if isinstance(prompt, str) else clips
+
+    def noise(self, frames: int, size: tuple[int, int], seed: int) -> Tensor:
+        """The grid of noise a clip starts from, (Z, t, h, w): its shape sets the clip's size and length."""
+        shape = self.config.vae.latent_shape(frames, *size)
+        return torch.randn(shape, generator=torch.Generator().manual_seed(seed)).to(self.device)
+
+    def shift(self, grid: Sequence[int]) -> float:
+        """Timestep shift for a latent grid (t, h, w), the same as in training."""
+        t, h, w = token_grid(tuple(grid), self.config.dit.patch)
+        return token_shift(t * h * w, self.config.flow)
+
+    def denoiser(
+        self,
+        prompts: Sequence[str],
+        grid: Sequence[int],
+        guidance_scale: float = 1.0,
+        interval: tuple[float, float] = (0.0, 1.0),
+    ) -> Denoiser:
+        """The network as a function (z (B, Z, t, h, w), levels (B, t)) -> x_hat, guided by prompts.
+
+        With guidance the prompted and the unprompted clips go through the network in one packed sequence.
+
+        Args:
+            prompts: one a clip.
+            grid: (t, h, w) of the latents.
+            guidance_scale, interval: see `sample.guide`.
+        """
+        patch, channels = self.config.dit.patch, self.config.vae.latent_channels
+        tokens = token_grid(tuple(grid), patch)
+        ids = self.net.tokenizer.encode_batch(prompts).to(self.device)
+        empty = self.net.tokenizer.encode_batch([""] * len(prompts)).to(self.device)
+
+        def run(z: Tensor, levels: Tensor, texts: list[Tensor]) -> list[Tensor]:
+            layout = Layout(tuple(Group(len(prompts), tokens, t.shape[1]) for t in texts))
+            patches = patchify(z, patch).flatten(0, 1).repeat(len(texts), 1)
+            text_ids = torch.cat([t.flatten() for t in texts])
+            out = self.net(patches, levels.flatten().repeat(len(texts)), text_ids, layout)
+            return [unpatchify(x, tokens, patch, channels) for x in layout.split_video(out)]
+
+        def denoise(z: Tensor, levels: Tensor) -> Tensor:
+            if guidance_scale == 1.0 or not in_interval(levels, interval).any():
+                return run(z, levels, [ids])[0]
+            x_prompt, x_empty = run(z, levels, [ids, empty])
+            return guide(x_prompt, x_empty, levels, guidance_scale, interval)
+
+        return denoise
+
+    def _check(
+        self, prompts: Sequence[str], frames: int, size: tuple[int, int], sampler: str
+    ) -> None:
+        if not prompts:
+            raise ValueError("No prompt given; pass a string or a list of at least one string.")
+        if sampler not in SAMPLERS:
+            raise ValueError(f"Unknown sampler {sampler!r}; choose one of {', '.join(SAMPLERS)}.")
+        vae, (_, ph, pw) = self.config.vae, self.config.dit.patch
+        units = (vae.spatial * ph, vae.spatial * pw)
+        if len(size) != 2 or any(
+            side < unit or side % unit for side, unit in zip(size, units, strict=True)
+        ):
+            near = tuple(
+                max(unit, round(side / unit) * unit)
+                for side, unit in zip(size, units, strict=False)
+            )
+            raise ValueError(
+                f"size={tuple(size)}: height and width must be multiples of {units[0]} and {units[1]} "
+                f"pixels; the nearest is {near}."
+            )
+        if frames < 1 or (frames - 1) % vae.temporal:
+            near_frames = 1 + max(0, round((frames - 1) / vae.temporal)) * vae.temporal
+            raise ValueError(
+                f"frames={frames}: a clip has 1 + {vae.temporal}k frames; the nearest is {near_frames}."
+            )
+        for prompt in prompts:
+            if unknown := self.net.tokenizer.unknown_words(prompt):
+                warnings.warn(
+                    f"The model never saw {', '.join(map(repr, unknown))}; such words are spelled out and will "
+                    f"hardly steer it. `minisora info` lists the words it knows.",
+                    stacklevel=3,
+                )
+
+    def save(self, folder: str | Path, dtype: torch.dtype | None = None, **facts: Any) -> None:
+        """Write `vae.safetensors` and `generator.safetensors` to `folder`, each with the config inside.
+
+        Args:
+            dtype: store weights as this type, e.g. torch.float16 to ship them.
+            facts: anything JSON-able to keep with the weights, e.g. the training steps.
+        """
+        config = asdict(self.config) | {"facts": facts}
+        for name, part in (("vae", self.vae), ("generator", self.net)):
+            save_weights(
+                Path(folder) / f"{name}.safetensors", part.state_dict(), config, dtype=dtype
+            )
+
+
+def with_progress(rounds: Iterator[S], total: int, shown: bool) -> Iterator[S]:
+    """Pass `rounds` on, with a bar of `total` steps if `shown`."""
+    if not shown:
+        return rounds
+    from tqdm.auto import tqdm
+
+    return iter(tqdm(rounds, total=total, desc="denoise", leave=False))
+
+
+def checkpoint_folder(name: str | Path) -> Path:
+    """The folder of a checkpoint: `name` itself if it is one, else the shipped checkpoint of that name.
+
+    Raises:
+        DataError: if no such checkpoint is there.
+    """
+    if (Path(name) / "generator.safetensors").exists():
+        return Path(name)
+    return data_file(f"checkpoints/{name}")
+
+
+def load(name: str | Path = "moving-mnist", device: str | torch.device = "cpu") -> MiniSora:
+    """Load a model.
+
+    Args:
+        name: a shipped checkpoint, e.g. "moving-mnist", or a folder that `MiniSora.save` wrote.
+        device: "cpu", "cuda" or "mps".
+
+    Raises:
+        DataError: if no such checkpoint is there.
+        CheckpointError: if one of its files is missing, truncated or altered.
+    """
+    folder = checkpoint_folder(name)
+    model = MiniSora(ModelConfig.from_dict(read_config(folder / "generator.safetensors")))
+    for part, module in (("vae", model.vae), ("generator", model.net)):
+        tensors, _ = load_weights(folder / f"{part}.safetensors")
+        module.load_state_dict(tensors)
+    return model.to(device).eval().requires_grad_(False)

@@ -1,0 +1,67 @@
+"""What is trained on latents: text encoder and diffusion transformer as one module, and the model's config.
+
+Stands on `text` and `dit`; `objectives` trains it, `model` samples from it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from torch import Tensor, nn
+
+from minisora.config import VAEConfig
+from minisora.dit import DiT, DiTConfig
+from minisora.flow import FlowConfig
+from minisora.patches import Layout
+from minisora.text import TextConfig, TextEncoder, Tokenizer
+
+C = TypeVar("C")
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Everything that fixes a model's weights' shapes and how it samples."""
+
+    vae: VAEConfig
+    text: TextConfig
+    dit: DiTConfig
+    flow: FlowConfig
+    vocabulary: tuple[str, ...]
+    fps: float = 8.0
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> ModelConfig:
+        """Rebuild from JSON, where tuples have become lists."""
+        return cls(
+            vae=from_json(VAEConfig, data["vae"]),
+            text=from_json(TextConfig, data["text"]),
+            dit=from_json(DiTConfig, data["dit"]),
+            flow=from_json(FlowConfig, data["flow"]),
+            vocabulary=tuple(data["vocabulary"]),
+            fps=data["fps"],
+        )
+
+
+def from_json(kind: Callable[..., C], data: dict[str, Any]) -> C:
+    """A config dataclass from JSON fields: lists become tuples again, so that it stays hashable."""
+    return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in data.items()})
+
+
+class TextToLatent(nn.Module):
+    """Tokenizer, text encoder and diffusion transformer: what is trained on cached latents."""
+
+    def __init__(self, text: TextConfig, dit: DiTConfig, vocabulary: Sequence[str]) -> None:
+        super().__init__()
+        self.tokenizer = Tokenizer(vocabulary, multiple=text.multiple, max_length=text.max_length)
+        self.text = TextEncoder(text, len(self.tokenizer))
+        self.dit = DiT(dit)
+
+    def tokenize(self, texts: Sequence[str]) -> list[Tensor]:
+        """Token ids of each text, each (l,) with l a multiple of `TextConfig.multiple`."""
+        return [self.tokenizer.encode(text) for text in texts]
+
+    def forward(self, tokens: Tensor, levels: Tensor, text_ids: Tensor, layout: Layout) -> Tensor:
+        """Clean patches (Lv, P) from noisy ones (Lv, P), levels (F,) and text ids (Lt,), packed as `layout` says."""
+        return self.dit(tokens, levels, self.text.forward_packed(text_ids, layout), layout)

@@ -1,0 +1,143 @@
+"""The ladder of models, as data: from `tiny`, which trains in minutes on a laptop, to full size.
+
+One set of classes serves every rung; a preset only names sizes. The shapes of the big rungs are those of
+published models (depth, width, heads, patch, VAE strides), built from this package's blocks, so their
+parameter counts are ours: `minisora info` counts them on the `meta` device.
+
+Sources of the shapes: DiT-XL/2 (2212.09748), CogVideoX-5B (2408.06072), Wan2.1-14B (2503.20314).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from minisora.config import ClipSize, MixEntry, TrainConfig, VAEConfig
+from minisora.dit import DiTConfig
+from minisora.flow import FlowConfig
+from minisora.text import TextConfig
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A model and how to train it on the Moving-MNIST world.
+
+    Attributes:
+        vae, text, dit, flow: the parts' configurations.
+        mix: sizes of clips and their shares of every batch.
+        latents: clips encoded to disk, in all sizes together.
+        vae_train, train: schedules of the VAE and of the diffusion transformer with its text encoder.
+        vae_size: size of the world's clips from which the VAE's crops are taken.
+        vae_crop: (frames, height, width) of a crop.
+    """
+
+    vae: VAEConfig = field(default_factory=VAEConfig)
+    text: TextConfig = field(default_factory=TextConfig)
+    dit: DiTConfig = field(default_factory=DiTConfig)
+    flow: FlowConfig = field(default_factory=FlowConfig)
+    mix: tuple[MixEntry, ...] = ()
+    latents: int = 0
+    vae_train: TrainConfig = field(default_factory=lambda: TrainConfig(steps=1, batch=1, lr=1e-3))
+    train: TrainConfig = field(default_factory=lambda: TrainConfig(steps=1, batch=1, lr=1e-3))
+    vae_size: ClipSize = field(default_factory=lambda: ClipSize(17, 64, 64))
+    vae_crop: tuple[int, int, int] = (9, 32, 32)
+
+
+def mixture(*entries: tuple[int, int, int, float]) -> tuple[MixEntry, ...]:
+    """(frames, height, width, share), ... as entries of a mix."""
+    return tuple(MixEntry(ClipSize(t, h, w), share) for t, h, w, share in entries)
+
+
+TINY = Preset(
+    vae=VAEConfig(
+        encoder_widths=(24, 32, 64),
+        decoder_widths=(32, 48, 96),
+        encoder_depths=(1, 1, 1),
+        decoder_depths=(1, 1, 1),
+    ),
+    text=TextConfig(width=64, depth=1, num_heads=2),
+    dit=DiTConfig(depth=4, width=128, num_heads=4, text_width=64),
+    mix=mixture((9, 32, 32, 0.85), (1, 32, 32, 0.15)),
+    latents=4000,
+    vae_train=TrainConfig(
+        steps=300, batch=16, lr=3e-3, warmup=30, cooldown=0.4, checkpoint_every=100
+    ),
+    train=TrainConfig(steps=1200, batch=32, lr=4e-3, warmup=50, cooldown=0.4, checkpoint_every=300),
+    vae_size=ClipSize(9, 32, 32),
+    vae_crop=(9, 32, 32),
+)
+
+MOVING_MNIST = Preset(
+    vae=VAEConfig(),
+    text=TextConfig(),
+    dit=DiTConfig(depth=6, width=256, num_heads=4),
+    mix=mixture(
+        (17, 64, 64, 0.56),
+        (1, 64, 64, 0.06),
+        (17, 32, 96, 0.05),
+        (17, 96, 32, 0.05),
+        (17, 48, 96, 0.06),
+        (17, 96, 48, 0.06),
+        (9, 48, 48, 0.05),
+        (33, 64, 64, 0.05),
+        (33, 48, 48, 0.04),
+        (1, 96, 96, 0.02),
+    ),
+    latents=30_000,
+    vae_train=TrainConfig(
+        steps=2000, batch=16, lr=2e-3, warmup=100, cooldown=0.4, checkpoint_every=200
+    ),
+    train=TrainConfig(
+        steps=8000, batch=32, lr=3e-3, warmup=100, cooldown=0.4, checkpoint_every=200
+    ),
+)
+
+_BIG_VAE = VAEConfig(
+    latent_channels=16,
+    encoder_widths=(128, 256, 512),
+    encoder_depths=(2, 2, 4),
+    decoder_widths=(192, 384, 512),
+    decoder_depths=(2, 2, 6),
+)
+
+PRESETS: dict[str, Preset] = {
+    "tiny": TINY,
+    "moving-mnist": MOVING_MNIST,
+    "base": Preset(
+        vae=VAEConfig(latent_channels=16),
+        text=TextConfig(width=512, depth=6, num_heads=8, max_length=128),
+        dit=DiTConfig.from_depth(12, latent_channels=16, text_width=512),
+    ),
+    "dit-xl": Preset(
+        vae=_BIG_VAE,
+        text=TextConfig(width=1024, depth=12, num_heads=16, max_length=256),
+        dit=DiTConfig(
+            depth=28, width=1152, num_heads=16, latent_channels=16, mlp_ratio=8 / 3, text_width=1024
+        ),
+    ),
+    "cogvideox-5b": Preset(
+        vae=_BIG_VAE,
+        text=TextConfig(width=2048, depth=24, num_heads=32, max_length=256),
+        dit=DiTConfig(
+            depth=42, width=3072, num_heads=48, latent_channels=16, mlp_ratio=8 / 3, text_width=2048
+        ),
+    ),
+    "wan-14b": Preset(
+        vae=_BIG_VAE,
+        text=TextConfig(width=4096, depth=24, num_heads=64, max_length=512),
+        dit=DiTConfig(
+            depth=40, width=5120, num_heads=40, latent_channels=16, mlp_ratio=13824 / 5120, text_width=4096,
+            rope_axes=(44, 42, 42),
+        ),
+    ),
+}  # fmt: skip
+
+
+def find_preset(name: str) -> Preset:
+    """The preset called `name`.
+
+    Raises:
+        ValueError: if there is none.
+    """
+    if name not in PRESETS:
+        raise ValueError(f"Unknown preset {name!r}; choose one of {', '.join(PRESETS)}.")
+    return PRESETS[name]

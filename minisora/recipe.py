@@ -1,0 +1,149 @@
+"""The whole training of a preset, from nothing to a model that `load` reads: VAE, latents, transformer.
+
+Each stage writes to its own place in one folder and goes on where it stopped, so the same call starts a run,
+resumes it after a kill, and does nothing once all is done:
+
+    vae-state/  generator-state/    the last two training states of each stage
+    vae.safetensors                 the finished VAE, with its latent statistics
+    latents/                        cached latents
+    log-vae.jsonl  log-generator.jsonl
+    model/                          what `minisora.load` reads
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from minisora.checkpoint import load_weights, save_weights
+from minisora.latents import LatentDataset, build_latents
+from minisora.model import MiniSora
+from minisora.network import ModelConfig, TextToLatent
+from minisora.objectives import diffusion_objective, fit_latent_statistics, vae_objective
+from minisora.presets import Preset
+from minisora.train import Record, Trainer, fit
+from minisora.vae import VideoVAE
+from minisora.worlds import VOCABULARY, MovingMNIST, WorldConfig
+
+VAE_WORLD, LATENT_WORLD, STATISTICS_WORLD = 1, 100, 2  # seeds; the latents use one for each size
+LOG_EVERY = 20  # steps averaged into one line of the log
+
+Show = Callable[[Iterator[Any], int, str], Iterator[Any]]
+"""(iterator, total, title) -> the same iterator, shown to the user, e.g. as a progress bar."""
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Draw initial weights from `seed` and leave the global generator as it was."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        yield
+
+
+def model_config(preset: Preset) -> ModelConfig:
+    """The configuration that goes into the checkpoint of a preset trained on our world."""
+    return ModelConfig(preset.vae, preset.text, preset.dit, preset.flow, VOCABULARY)
+
+
+def train_vae(preset: Preset, folder: Path, device: torch.device) -> Iterator[Record]:
+    """Stage 1: the VAE, to `folder/vae.safetensors`. Yields a record a step; none if it is done."""
+    final, config, size = folder / "vae.safetensors", preset.vae_train, preset.vae_size
+    if final.exists():
+        return
+    with seeded(config.seed):
+        vae = VideoVAE(preset.vae).to(device)
+    world = MovingMNIST(WorldConfig(size.frames, size.height, size.width), seed=VAE_WORLD)
+    trainer = Trainer(vae, config)
+    trainer.restore(folder / "vae-state")
+    objective = vae_objective(vae, world, config.batch, config.steps, preset.vae_crop)
+    yield from logged(
+        fit(trainer, objective, folder / "vae-state"), folder / "log-vae.jsonl", trainer.step
+    )
+    vae.load_state_dict(trainer.averaged())
+    statistics_world = MovingMNIST(
+        WorldConfig(size.frames, size.height, size.width), seed=STATISTICS_WORLD
+    )
+    fit_latent_statistics(vae.eval(), statistics_world)
+    save_weights(final, vae.state_dict(), {"vae": asdict(preset.vae), "steps": config.steps})
+
+
+def load_vae(preset: Preset, folder: Path, device: torch.device) -> VideoVAE:
+    """The finished VAE of stage 1, frozen."""
+    vae = VideoVAE(preset.vae)
+    vae.load_state_dict(load_weights(folder / "vae.safetensors")[0])
+    return vae.to(device).eval().requires_grad_(False)
+
+
+def train_generator(preset: Preset, folder: Path, device: torch.device) -> Iterator[Record]:
+    """Stage 3: text encoder and transformer on cached latents, to `folder/model`. Yields a record a step."""
+    config = preset.train
+    if (folder / "model" / "generator.safetensors").exists():
+        return
+    dataset = LatentDataset(folder / "latents", preset.mix)
+    with seeded(config.seed):
+        net = TextToLatent(preset.text, preset.dit, VOCABULARY).to(device)
+    trainer = Trainer(net, config)
+    trainer.restore(folder / "generator-state")
+    objective = diffusion_objective(net, dataset, config.batch, preset.flow)
+    log = folder / "log-generator.jsonl"
+    yield from logged(fit(trainer, objective, folder / "generator-state"), log, trainer.step)
+    model = MiniSora(model_config(preset))
+    model.vae.load_state_dict(load_vae(preset, folder, device).state_dict())
+    model.net.load_state_dict(trainer.averaged())
+    sizes = [[e.size.frames, e.size.height, e.size.width] for e in preset.mix]
+    facts = {"steps": config.steps, "batch": config.batch, "sizes": sizes}
+    model.save(folder / "model", dtype=torch.float16, **facts)
+
+
+def train_all(preset: Preset, folder: Path, device: torch.device, show: Show) -> None:
+    """All three stages, each shown by `show`; resumes whatever was begun in `folder`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for _ in show(train_vae(preset, folder, device), preset.vae_train.steps, "vae"):
+        pass
+    vae = load_vae(preset, folder, device)
+    latents = build_latents(vae, preset.mix, preset.latents, folder / "latents", LATENT_WORLD)
+    for _ in show(latents, preset.latents, "latents"):
+        pass
+    for _ in show(train_generator(preset, folder, device), preset.train.steps, "generator"):
+        pass
+
+
+def logged(records: Iterator[Record], path: Path, start: int) -> Iterator[Record]:
+    """Pass records on, and append the mean of every `LOG_EVERY` steps to a JSON-lines file.
+
+    Args:
+        start: the step the run resumes from; later lines in the file are from before a kill and go.
+    """
+    lines = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    kept = [line for line in lines if line["step"] <= start]
+    path.write_text("".join(json.dumps(line) + "\n" for line in kept))
+    window: list[Record] = []
+    for record in records:
+        window.append(record)
+        if record.step % LOG_EVERY == 0:
+            with path.open("a") as file:
+                file.write(json.dumps(summarize(window)) + "\n")
+            window = []
+        yield record
+
+
+def summarize(window: list[Record]) -> dict[str, float]:
+    """One line of the log: means over some steps, and the seconds they took together."""
+    n = len(window)
+    seconds = sum(r.seconds for r in window)
+    clips = sum(r.clips_per_second * r.seconds for r in window)
+    line: dict[str, float] = {
+        "step": window[-1].step,
+        "loss": sum(r.loss for r in window) / n,
+        "lr": window[-1].lr,
+        "grad_norm": sum(r.grad_norm for r in window) / n,
+        "seconds": seconds,
+        "clips_per_second": clips / seconds,
+    }
+    return line | {k: sum(r.parts[k] for r in window) / n for k in window[-1].parts}
