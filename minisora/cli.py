@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 import time
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,13 +43,13 @@ class Generate:
     sampler: str = "dpmpp_2m"
     """euler, heun or dpmpp_2m."""
     device: str = "cpu"
-    """cpu, cuda or mps."""
+    """auto, cpu, cuda or mps."""
 
     def run(self) -> None:
         """Generate and save."""
         from minisora.model import load
 
-        model = load(self.checkpoint, device=self.device)
+        model = load(self.checkpoint, device=pick_device(self.device))
         started = time.perf_counter()
         clip = model.generate(
             self.prompt,
@@ -177,6 +178,8 @@ class Bars:
                         self.writer.add_scalar(f"{title}/loss", item.loss, item.step)
                         self.writer.add_scalar(f"{title}/lr", item.lr, item.step)
                 yield item
+        if self.writer is not None:
+            self.writer.flush()  # its thread dies with the program, and the last lines with it
 
 
 def parse_size(text: str) -> tuple[int, int]:
@@ -191,15 +194,27 @@ def pick_device(name: str) -> Any:
     """The torch device called `name`; "auto" takes the fastest there is."""
     import torch
 
-    if name != "auto":
-        return torch.device(name)
-    if torch.cuda.is_available():
-        return torch.device("cuda")
-    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    there = {
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+        "cpu": True,
+    }
+    if name == "auto":
+        name = next(kind for kind, usable in there.items() if usable)
+    if not there.get(name.split(":")[0], False):
+        usable = ", ".join(kind for kind, usable in there.items() if usable)
+        raise ValueError(f"Device {name!r} is not usable here; choose one of auto, {usable}.")
+    return torch.device(name)
+
+
+def show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
+    """Print a warning as one line of text, without the place in the code it comes from."""
+    print(f"minisora: {message}", file=sys.stderr)
 
 
 def main() -> None:
     """Entry point of the command `minisora`."""
+    warnings.showwarning = show_warning
     command = tyro.cli(Generate | Train | Info | Reconstruct, prog="minisora")  # type: ignore[arg-type]
     try:
         command.run()

@@ -61,10 +61,11 @@ class VAEConfig:
             raise ValueError(
                 f"A clip of {frames} frames: the VAE takes {rule} frames; drop or repeat some."
             )
-        if height % self.spatial or width % self.spatial:
+        near = [max(self.spatial, n - n % self.spatial) for n in (height, width)]
+        if [height, width] != near:
             raise ValueError(
                 f"Frames of {height}x{width} pixels: both sides must be multiples of {self.spatial}; "
-                f"the nearest smaller size is {height - height % self.spatial}x{width - width % self.spatial}."
+                f"cut or enlarge them, e.g. to {near[0]}x{near[1]}."
             )
 
 

@@ -3,8 +3,8 @@
 Lowest part of reading video. FFmpeg plays a cut-off Matroska, AVI or GIF to where it was cut and
 reports nothing, and it writes animated WebP but cannot read it. Both answers lie in the containers'
 own length fields: ISO/IEC 14496-12 (mp4, mov), RIFF (avi, webp), EBML / RFC 8794 (mkv, webm),
-GIF89a, PNG / RFC 2083 and the WebP container specification. MPEG-TS and Ogg state no length, so
-a file of these that was cut between two frames cannot be told from a shorter one.
+GIF89a, PNG / RFC 2083, JPEG / ITU T.81, the WebP container specification. MPEG-TS and Ogg state no
+length, so a file of these that was cut between two frames cannot be told from a shorter one.
 """
 
 from __future__ import annotations
@@ -43,6 +43,8 @@ def is_truncated(path: str | os.PathLike[str]) -> bool:
             end = _gif_end(file, size)
         elif head[:8] == b"\x89PNG\r\n\x1a\n":
             end = _png_end(file, size)
+        elif head[:3] == b"\xff\xd8\xff":
+            end = _jpeg_end(file, size)
         else:
             return False
     return end > size
@@ -115,8 +117,10 @@ def _gif_end(file: BinaryIO, size: int) -> int:
             descriptor = file.read(9)
             palette = _gif_palette(descriptor[8]) if len(descriptor) == 9 else 0
             file.seek(palette + 1, os.SEEK_CUR)
-        else:  # an extension: 1 byte that names it
+        elif block == b"!":  # an extension: 1 byte that names it
             file.seek(1, os.SEEK_CUR)
+        else:
+            break
         while length := _number(file, 1):
             file.seek(length, os.SEEK_CUR)
     return size + 1
@@ -136,6 +140,19 @@ def _png_end(file: BinaryIO, size: int) -> int:
         position += length + 12
         if kind == b"IEND":
             return position
+    return size + 1
+
+
+def _jpeg_end(file: BinaryIO, size: int) -> int:
+    """Walk the segments (marker, length, payload) to the scan, and find the end marker in it."""
+    position = 2
+    while position < size:
+        file.seek(position)
+        marker, length = file.read(2), _number(file, 2)
+        position += 2 + length
+        if marker == b"\xff\xda":
+            scan = file.read()
+            return size if b"\xff\xd9" in scan else size + 1
     return size + 1
 
 

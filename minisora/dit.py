@@ -32,8 +32,8 @@ from torch import Tensor, nn
 
 from minisora.layers import QueryKeyValue, SwiGLU, linear
 from minisora.ops import gated_add, modulate
-from minisora.patches import Grid, Layout, edge_distances, positions
-from minisora.rope import rotary_table
+from minisora.patches import Grid, Layout
+from minisora.rope import edge_distances, positions, rotary_table
 
 _LEVEL_FEATURES = 256
 _EDGE_OCTAVES = 8
@@ -91,6 +91,7 @@ class DiTConfig:
 
     @property
     def head_dim(self) -> int:
+        """d = D / H."""
         return self.width // self.num_heads
 
     @property
@@ -139,14 +140,11 @@ def edge_features(grid: Grid, device: torch.device) -> Tensor:
         return torch.cat([angle.cos(), angle.sin()], dim=1).to(device)
 
 
-@lru_cache(maxsize=256)
-def rope_table(
-    layout: Layout, axes: Grid, theta: float, device: torch.device
-) -> tuple[Tensor, Tensor]:
-    """Cosines and sines (L, 1, head_dim / 2) of a packed sequence's rotations."""
+@lru_cache(maxsize=16)
+def rope_table(layout: Layout, axes: Grid, theta: float, device: torch.device) -> Tensor:
+    """(L, head_dim / 2, 2) cosines and sines of a packed sequence's rotations."""
     with torch.inference_mode(False):  # the cache outlives an inference-mode caller
-        cos, sin = rotary_table(positions(layout, device), axes, theta)
-        return cos[:, None], sin[:, None]
+        return rotary_table(positions(layout, device), axes, theta)
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, layout: Layout) -> Tensor:
@@ -182,13 +180,11 @@ class Block(nn.Module):
         self.out = linear(D, D, zero=True)
         self.mlp = SwiGLU(D, config.hidden)
 
-    def forward(
-        self, x: Tensor, rows: Tensor, rope: tuple[Tensor, Tensor], layout: Layout
-    ) -> Tensor:
-        """x: (L, D); rows: (R, 6, D) shared modulation; rope: (L, 1, head_dim / 2) each."""
+    def forward(self, x: Tensor, rows: Tensor, rope: Tensor, layout: Layout) -> Tensor:
+        """x: (L, D); rows: (R, 6, D) shared modulation; rope: (L, head_dim / 2, 2)."""
         shift1, scale1, gate1, shift2, scale2, gate2 = (rows + self.bias).unbind(1)
-        qkv = self.qkv(modulate(x, shift1, scale1, layout), *rope)  # (L, H, head_dim) each
-        x = gated_add(x, self.out(attend(*qkv, layout)), gate1, layout)
+        q, k, v = self.qkv(modulate(x, shift1, scale1, layout), rope)  # (L, H, head_dim) each
+        x = gated_add(x, self.out(attend(q, k, v, layout)), gate1, layout)
         return gated_add(x, self.mlp(modulate(x, shift2, scale2, layout)), gate2, layout)
 
 

@@ -37,12 +37,13 @@ def describe_presets() -> str:
 def describe_checkpoint(name: str) -> str:
     """Sizes, training steps and words of a checkpoint."""
     data = read_config(checkpoint_folder(name) / "generator.safetensors")
-    config, facts = ModelConfig.from_dict(data), data["facts"]
-    sizes = ", ".join("x".join(map(str, size)) for size in facts["sizes"])
+    config, facts = ModelConfig.from_dict(data), data.get("facts", {})
+    sizes = ", ".join("x".join(map(str, size)) for size in facts.get("sizes", [])) or "not recorded"
+    steps, batch = facts.get("steps", "?"), facts.get("batch", "?")
     vae = config.vae
     return "\n".join(
         [
-            f"\ncheckpoint {name}: {facts['steps']} steps of {facts['batch']} clips",
+            f"\ncheckpoint {name}: {steps} steps of {batch} clips",
             f"latent: {vae.latent_channels} channels, time /{vae.temporal}, space /{vae.spatial}",
             f"trained sizes (frames x height x width): {sizes}",
             f"words: {' '.join(config.vocabulary)}",

@@ -62,24 +62,26 @@ def build_latents(
         ValueError: if `folder` holds latents of another VAE.
     """
     key, done = fingerprint(vae), 0
+    total = sum(entry.share for entry in mix)
     device = vae.latent_mean.device
     for number, entry in enumerate(mix):
         size = entry.size
         config = WorldConfig(frames=size.frames, height=size.height, width=size.width)
         world = MovingMNIST(config, seed=seed + number)
-        for shard in range(max(1, round(clips * entry.share / SHARD))):
+        for shard in range(max(1, round(clips * entry.share / total / SHARD))):
             path = folder / f"{size}-{shard:03d}.safetensors"
             if path.exists():
                 check_fingerprint(path, key)
                 done += SHARD
                 continue
             parts, scenes = [], []
-            for first in range(shard * SHARD, (shard + 1) * SHARD, batch):
-                drawn = [world[i] for i in range(first, first + batch)]
+            end = (shard + 1) * SHARD
+            for first in range(end - SHARD, end, batch):
+                drawn = [world[i] for i in range(first, min(first + batch, end))]
                 videos = torch.stack([clip.video for clip in drawn]).to(device)
                 parts.append(torch.stack(encode_clips(vae, videos)).half().cpu())
                 scenes += [clip.facts.to_dict() for clip in drawn]
-                done += batch
+                done += len(drawn)
                 yield done
             mean, std = torch.cat(parts, dim=1)
             save_weights(path, {"mean": mean, "std": std}, {"vae": key, "scenes": scenes})

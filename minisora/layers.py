@@ -1,6 +1,6 @@
 """Layers that the text encoder and the DiT share: linear with its start, QK-norm with RoPE, SwiGLU.
 
-Where it stands: below `text` and `dit`.
+Where it stands: `patches` -> `rope`, `ops`, [layers] -> `text`, `dit`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from minisora.ops import normalize_rotate, silu_gate
 
 
 def linear(inputs: int, outputs: int, *, bias: bool = True, zero: bool = False) -> nn.Linear:
-    """A linear layer with weights from a truncated normal of deviation 1 / sqrt(inputs), or zero."""
+    """A linear layer; weights zero or from a truncated normal of deviation 1 / sqrt(inputs)."""
     layer = nn.Linear(inputs, outputs, bias=bias)
     if zero:
         nn.init.zeros_(layer.weight)
@@ -43,10 +43,10 @@ class QueryKeyValue(nn.Module):
         self.linear = linear(width, 3 * width, bias=False)
         self.scale = nn.Parameter(torch.ones(2, width // num_heads))  # of queries, of keys
 
-    def forward(self, x: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """x: (L, D); cos, sin: (L, 1, d / 2) -> q, k, v: (L, H, d)."""
+    def forward(self, x: Tensor, table: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """x: (L, D); table: (L, d / 2, 2) from `rotary_table` -> q, k, v: (L, H, d)."""
         qkv = self.linear(x).unflatten(1, (3, self.heads, -1))  # (L, 3, H, d)
-        return normalize_rotate(qkv, self.scale, cos, sin)
+        return normalize_rotate(qkv, self.scale, table)
 
 
 class SwiGLU(nn.Module):

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from minisora.checkpoint import load_weights, read_config, save_weights
+from minisora.checkpoint import load_weights, save_weights
 from minisora.flow import token_shift
 from minisora.network import ModelConfig, TextToLatent
-from minisora.patches import Group, Layout, patchify, token_grid, unpatchify
+from minisora.patches import pack, token_grid, unpack
 from minisora.paths import data_file
 from minisora.sample import SAMPLERS, Denoiser, frame_schedule, guide, in_interval, timesteps
 from minisora.vae import VideoVAE
@@ -85,7 +85,7 @@ class MiniSora(nn.Module):
         prompts = [prompt] if isinstance(prompt, str) else list(prompt)
         self._check(prompts, frames, size, sampler)
         noise = torch.stack([self.noise(frames, size, seed + i) for i in range(len(prompts))])
-        denoise = self.denoiser(prompts, noise.shape[2:], guidance_scale, guidance_interval)
+        denoise = self.denoiser(prompts, guidance_scale, guidance_interval)
         times = timesteps(steps, self.shift(noise.shape[2:]), device=self.device)
         schedule = frame_schedule(times, noise.shape[2])
         latent = noise
@@ -95,6 +95,8 @@ class MiniSora(nn.Module):
                 if callable(progress):
                     progress(guess)
             videos = self.vae.decode(latent).clamp(0.0, 1.0).cpu()
+        # A clone is an ordinary tensor: what inference mode makes can never meet a gradient.
+        videos = videos.clone()
         clips = [VideoClip(v, self.config.fps, p) for v, p in zip(videos, prompts, strict=True)]
         return clips[0] if isinstance(prompt, str) else clips
 
@@ -111,35 +113,32 @@ class MiniSora(nn.Module):
     def denoiser(
         self,
         prompts: Sequence[str],
-        grid: Sequence[int],
         guidance_scale: float = 1.0,
         interval: tuple[float, float] = (0.0, 1.0),
     ) -> Denoiser:
         """The network as a function (z (B, Z, t, h, w), levels (B, t)) -> x_hat, guided by prompts.
 
         With guidance the prompted and the unprompted clips go through the network in one packed sequence.
+        Each prompt keeps the length it was trained at, so a clip does not depend on the rest of its batch.
 
         Args:
             prompts: one a clip.
-            grid: (t, h, w) of the latents.
             guidance_scale, interval: see `sample.guide`.
         """
-        patch, channels = self.config.dit.patch, self.config.vae.latent_channels
-        tokens = token_grid(tuple(grid), patch)
-        ids = self.net.tokenizer.encode_batch(prompts).to(self.device)
-        empty = self.net.tokenizer.encode_batch([""] * len(prompts)).to(self.device)
+        ids = [text.to(self.device) for text in self.net.tokenize(prompts)]
+        empty = [text.to(self.device) for text in self.net.tokenize([""] * len(prompts))]
 
-        def run(z: Tensor, levels: Tensor, texts: list[Tensor]) -> list[Tensor]:
-            layout = Layout(tuple(Group(len(prompts), tokens, t.shape[1]) for t in texts))
-            patches = patchify(z, patch).flatten(0, 1).repeat(len(texts), 1)
-            text_ids = torch.cat([t.flatten() for t in texts])
-            out = self.net(patches, levels.flatten().repeat(len(texts)), text_ids, layout)
-            return [unpatchify(x, tokens, patch, channels) for x in layout.split_video(out)]
+        def run(z: Tensor, levels: Tensor, texts: list[Tensor]) -> Tensor:
+            packed = pack(list(z), texts, self.config.dit.patch)
+            frames = packed.frames(list(levels))
+            out = self.net(packed.tokens, frames, packed.text_ids, packed.layout)
+            return torch.stack(unpack(out, packed))  # B Z t h w
 
         def denoise(z: Tensor, levels: Tensor) -> Tensor:
             if guidance_scale == 1.0 or not in_interval(levels, interval).any():
-                return run(z, levels, [ids])[0]
-            x_prompt, x_empty = run(z, levels, [ids, empty])
+                return run(z, levels, ids)
+            both = run(torch.cat([z, z]), torch.cat([levels, levels]), ids + empty)
+            x_prompt, x_empty = both.chunk(2)
             return guide(x_prompt, x_empty, levels, guidance_scale, interval)
 
         return denoise
@@ -153,13 +152,12 @@ class MiniSora(nn.Module):
             raise ValueError(f"Unknown sampler {sampler!r}; choose one of {', '.join(SAMPLERS)}.")
         vae, (_, ph, pw) = self.config.vae, self.config.dit.patch
         units = (vae.spatial * ph, vae.spatial * pw)
-        if len(size) != 2 or any(
-            side < unit or side % unit for side, unit in zip(size, units, strict=True)
-        ):
-            near = tuple(
-                max(unit, round(side / unit) * unit)
-                for side, unit in zip(size, units, strict=False)
-            )
+        if not isinstance(size, Sequence) or len(size) != 2:
+            raise ValueError(f"size={size}: give (height, width) in pixels, e.g. (64, 64).")
+        near = tuple(
+            max(unit, round(side / unit) * unit) for side, unit in zip(size, units, strict=True)
+        )
+        if tuple(size) != near:
             raise ValueError(
                 f"size={tuple(size)}: height and width must be multiples of {units[0]} and {units[1]} "
                 f"pixels; the nearest is {near}."
@@ -223,8 +221,9 @@ def load(name: str | Path = "moving-mnist", device: str | torch.device = "cpu") 
         CheckpointError: if one of its files is missing, truncated or altered.
     """
     folder = checkpoint_folder(name)
-    model = MiniSora(ModelConfig.from_dict(read_config(folder / "generator.safetensors")))
-    for part, module in (("vae", model.vae), ("generator", model.net)):
-        tensors, _ = load_weights(folder / f"{part}.safetensors")
-        module.load_state_dict(tensors)
+    vae, _ = load_weights(folder / "vae.safetensors")
+    net, config = load_weights(folder / "generator.safetensors")  # verified before it is believed
+    model = MiniSora(ModelConfig.from_dict(config))
+    model.vae.load_state_dict(vae)
+    model.net.load_state_dict(net)
     return model.to(device).eval().requires_grad_(False)

@@ -14,7 +14,7 @@ from minisora.latents import LatentDataset
 from minisora.network import TextToLatent
 from minisora.patches import pack, patchify, unpack_groups
 from minisora.train import Objective, autocast
-from minisora.vae import VideoVAE
+from minisora.vae import Posterior, VideoVAE
 from minisora.worlds import MovingMNIST
 
 
@@ -69,15 +69,17 @@ def vae_objective(
         batch: crops a step.
         steps: length of the run, which places the switch to larger crops.
         crop: (frames, height, width) of a training crop. Convolutions carry over to any size.
-        whole: the last share of the run trains on crops of twice the side, a quarter as many, so that the
-            network also knows positions far from a border.
+        whole: the last share of the run trains on crops of twice the side (or as large as the world's
+            clips), of as many pixels in all, so that the network also knows positions far from a border.
     """
     device = vae.latent_mean.device
+    frames, height, width = crop
+    tall, wide = min(2 * height, world.config.height), min(2 * width, world.config.width)
+    fewer = max(1, batch * height * width // (tall * wide))
 
     def objective(step: int, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
         late = step >= (1.0 - whole) * steps
-        frames, height, width = crop
-        shape, count = ((frames, 2 * height, 2 * width), batch // 4) if late else (crop, batch)
+        shape, count = ((frames, tall, wide), fewer) if late else (crop, batch)
         video = random_crops(world, step * batch, count, shape, vae.config.spatial, generator).to(
             device
         )
@@ -86,7 +88,9 @@ def vae_objective(
             noise = torch.randn(q.mean.shape, generator=generator).to(device)
             decoded = vae.decode(q.mean + torch.exp(0.5 * q.logvar) * noise)
         error = 2.0 * (decoded.float() - video)
-        mse, kl = error.square().mean(), q.kl()
+        # In fp32: under bfloat16 the KL of a latent near N(0, 1) would be rounding error.
+        kl = Posterior(q.mean.float(), q.logvar.float()).kl()
+        mse = error.square().mean()
         loss = mse + 0.1 * error.abs().mean() + vae.config.kl_weight * kl
         psnr = -10.0 * torch.log10(mse.detach() / 4.0)
         return loss, {"psnr": psnr.item(), "kl": kl.item()}

@@ -122,7 +122,8 @@ class Group:
 class Layout:
     """A packed sequence: which groups follow each other. Hashable, holds no tensor.
 
-    Tensors that follow from it come from `positions`, `row_of_token`, ... below, and are cached.
+    Tensors that follow from it are cached functions: `clip_of_token`, `ops.row_of_token`,
+    `rope.positions`.
     """
 
     groups: tuple[Group, ...]
@@ -134,6 +135,7 @@ class Layout:
 
     @cached_property
     def num_clips(self) -> int:
+        """Clips over all groups."""
         return sum(g.count for g in self.groups)
 
     @cached_property
@@ -205,10 +207,13 @@ class Layout:
         return self.merge([view[:, g.text_len :] for view, g in views])
 
 
-def _cached(function: Callable[[Layout], Tensor]) -> Callable[..., Tensor]:
-    """Cache a tensor that depends on a layout and a device alone."""
+def cached_by_layout(function: Callable[[Layout], Tensor]) -> Callable[..., Tensor]:
+    """Cache a tensor that depends on a layout and a device alone.
 
-    @lru_cache(maxsize=256)
+    A batch of mixed sizes may never come again, so few layouts are kept.
+    """
+
+    @lru_cache(maxsize=16)
     def compute(layout: Layout, device: torch.device) -> Tensor:
         # A tensor born in inference mode can never be used in training: the cache outlives it.
         with torch.inference_mode(False), torch.device("cpu"):
@@ -222,46 +227,11 @@ def _cached(function: Callable[[Layout], Tensor]) -> Callable[..., Tensor]:
     return cached
 
 
-@_cached
-def positions(layout: Layout) -> Tensor:
-    """(L, 3) int64 coordinates (t, h, w) for RoPE; text tokens are at (0, 0, 0)."""
-    parts = []
-    for g in layout.groups:
-        clip = torch.cat([torch.zeros(g.text_len, 3, dtype=torch.long), coordinates(g.grid)])
-        parts.append(clip.expand(g.count, -1, -1))
-    return layout.merge(parts)
-
-
-@_cached
-def row_of_token(layout: Layout) -> Tensor:
-    """(L,) int64 index of each token's conditioning row; rows as in the module's docstring."""
-    parts = []
-    for rows, g in zip(
-        layout.split_rows(torch.arange(layout.num_rows)), layout.groups, strict=True
-    ):
-        _, h, w = g.grid
-        text = rows[:, :1].expand(-1, g.text_len)
-        parts.append(torch.cat([text, rows[:, 1:].repeat_interleave(h * w, dim=1)], dim=1))
-    return layout.merge(parts)
-
-
-@_cached
+@cached_by_layout
 def clip_of_token(layout: Layout) -> Tensor:
     """(L,) int64 index of each token's clip, in packed order."""
     lengths = torch.tensor([g.clip_len for g in layout.groups for _ in range(g.count)])
     return torch.arange(layout.num_clips).repeat_interleave(lengths)
-
-
-def edge_distances(grid: Grid) -> Tensor:
-    """Distances of one clip's tokens to the borders of its grid, in tokens.
-
-    Returns:
-        (Lv, 5) float32: to the start in time (first frame 0), and from the token's centre to the
-        top, left, bottom and right wall (a token at a wall: 0.5).
-    """
-    t, h, w = coordinates(grid).float().unbind(1)
-    _, height, width = grid
-    return torch.stack([t, h + 0.5, w + 0.5, height - 0.5 - h, width - 0.5 - w], dim=1)
 
 
 @dataclass(frozen=True)
@@ -333,7 +303,7 @@ def pack_groups(latents: Sequence[Tensor], texts: Sequence[Tensor], patch: Grid)
     text_ids = torch.cat([text.flatten() for text in texts])  # (Lt,)
     layout = Layout(groups)
     order = tuple(range(layout.num_clips))
-    return Packed(tokens, text_ids, layout, order, tuple(patch), latents[0].shape[1])
+    return Packed(tokens, text_ids, layout, order, patch, latents[0].shape[1])
 
 
 def unpack_groups(tokens: Tensor, packed: Packed) -> list[Tensor]:

@@ -69,25 +69,24 @@ TINY = Preset(
 MOVING_MNIST = Preset(
     vae=VAEConfig(),
     text=TextConfig(),
-    dit=DiTConfig(depth=6, width=256, num_heads=4),
+    dit=DiTConfig(depth=6, width=192, num_heads=3),
+    flow=FlowConfig(shift=1.5),
     mix=mixture(
-        (17, 64, 64, 0.56),
+        (17, 64, 64, 0.60),
         (1, 64, 64, 0.06),
         (17, 32, 96, 0.05),
         (17, 96, 32, 0.05),
         (17, 48, 96, 0.06),
         (17, 96, 48, 0.06),
         (9, 48, 48, 0.05),
-        (33, 64, 64, 0.05),
-        (33, 48, 48, 0.04),
-        (1, 96, 96, 0.02),
+        (33, 64, 64, 0.07),
     ),
-    latents=30_000,
+    latents=15_000,
     vae_train=TrainConfig(
         steps=2000, batch=16, lr=2e-3, warmup=100, cooldown=0.4, checkpoint_every=200
     ),
     train=TrainConfig(
-        steps=8000, batch=32, lr=3e-3, warmup=100, cooldown=0.4, checkpoint_every=200
+        steps=2800, batch=64, lr=3e-3, warmup=100, cooldown=0.4, checkpoint_every=100
     ),
 )
 

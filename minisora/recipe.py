@@ -27,6 +27,7 @@ from minisora.model import MiniSora
 from minisora.network import ModelConfig, TextToLatent
 from minisora.objectives import diffusion_objective, fit_latent_statistics, vae_objective
 from minisora.presets import Preset
+from minisora.sealed import write_atomic
 from minisora.train import Record, Trainer, fit
 from minisora.vae import VideoVAE
 from minisora.worlds import VOCABULARY, MovingMNIST, WorldConfig
@@ -120,17 +121,33 @@ def logged(records: Iterator[Record], path: Path, start: int) -> Iterator[Record
     Args:
         start: the step the run resumes from; later lines in the file are from before a kill and go.
     """
-    lines = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
-    kept = [line for line in lines if line["step"] <= start]
-    path.write_text("".join(json.dumps(line) + "\n" for line in kept))
+    kept = [line for line in read_log(path) if line["step"] <= start]
+    write_atomic(path, "".join(json.dumps(line) + "\n" for line in kept).encode())
     window: list[Record] = []
+
+    def append() -> None:
+        with path.open("a") as file:
+            file.write(json.dumps(summarize(window)) + "\n")
+        window.clear()
+
     for record in records:
         window.append(record)
         if record.step % LOG_EVERY == 0:
-            with path.open("a") as file:
-                file.write(json.dumps(summarize(window)) + "\n")
-            window = []
+            append()
         yield record
+    if window:  # the last steps of a run whose length is no multiple
+        append()
+
+
+def read_log(path: Path) -> list[dict[str, float]]:
+    """The lines of a log, up to one that a kill left half-written; none if there is no file."""
+    lines: list[dict[str, float]] = []
+    for text in path.read_text().splitlines() if path.exists() else []:
+        try:
+            lines.append(json.loads(text))
+        except ValueError:
+            break
+    return lines
 
 
 def summarize(window: list[Record]) -> dict[str, float]:

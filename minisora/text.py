@@ -2,8 +2,8 @@
 
 Where it stands: `worlds -> video -> vae -> patches -> [text] -> dit -> flow -> sample`.
 
-Known words are one token each; any other word is spelled in UTF-8 bytes, so that no string can fail.
-A text is filled up with *register* tokens to a multiple of 8: they carry no word and give the
+Known words are one token each; any other word is spelled in UTF-8 bytes, so no string can fail. A
+text is filled up with *register* tokens to a multiple of 8: they carry no word and give the
 transformer spare places to compute in (Darcet et al. 2024, arXiv 2309.16588), and they leave few
 distinct lengths, so that clips group well. The empty prompt is registers alone: unconditional.
 
@@ -161,12 +161,11 @@ class Tokenizer:
 
 
 @lru_cache(maxsize=256)
-def _rotary_1d(n: int, length: int, head_dim: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Cosines and sines (n * l, 1, head_dim / 2) for n texts of l tokens."""
+def _rotary_1d(n: int, length: int, head_dim: int, device: torch.device) -> Tensor:
+    """(n * l, head_dim / 2, 2) cosines and sines for n texts of l tokens."""
     with torch.inference_mode(False):  # the cache outlives an inference-mode caller
         position = torch.arange(length, device=device).repeat(n)[:, None]
-        cos, sin = rotary_table(position, (head_dim,), theta=100.0)
-        return cos[:, None], sin[:, None]
+        return rotary_table(position, (head_dim,), theta=100.0)
 
 
 class TextBlock(nn.Module):
@@ -184,7 +183,7 @@ class TextBlock(nn.Module):
         """x: (n, l, D) -> (n, l, D). Every token sees every token: registers are real tokens."""
         n, length, width = x.shape
         rope = _rotary_1d(n, length, width // self.qkv.heads, x.device)
-        qkv = self.qkv(self.norm1(x).flatten(0, 1), *rope)  # (n * l, H, head_dim) each
+        qkv = self.qkv(self.norm1(x).flatten(0, 1), rope)  # (n * l, H, head_dim) each
         q, k, v = (y.unflatten(0, (n, length)).transpose(1, 2) for y in qkv)
         y = F.scaled_dot_product_attention(q, k, v)  # (n, H, l, head_dim)
         x = x + self.out(y.transpose(1, 2).flatten(2))

@@ -143,7 +143,12 @@ class Trainer:
             raise ValueError(
                 f"{folder} holds a run with other settings ({listed}); use another folder or these."
             )
-        self.module.load_state_dict(part(tensors, "model."))
+        try:
+            self.module.load_state_dict(part(tensors, "model."))
+        except RuntimeError as error:  # its message lists every tensor
+            raise ValueError(
+                f"{folder} holds a run of another network; use another folder or that network's settings."
+            ) from error
         self.ema.shadow = {
             k: v.to(self.ema.shadow[k].device) for k, v in part(tensors, "ema.").items()
         }

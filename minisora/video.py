@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 
@@ -123,9 +122,10 @@ def read_video(
     for picture in sample(path, fps=fps, frames=frames, start=start):
         images.append(shaper(picture.frame, picture.header.pixel_aspect, picture.header.stored))
         pictures = [*pictures[:1], picture]  # the first and the last, for the mean rate
-    video = torch.from_numpy(np.stack(images)).permute(3, 0, 1, 2)  # (3, T, H, W)
+    planes = [torch.from_numpy(image).permute(2, 0, 1) for image in images]  # each (3, H, W)
+    video = torch.stack(planes, dim=1).float().div_(255)  # (3, T, H, W)
     rate = fps or _mean_rate(pictures, len(images))
-    return VideoClip(video.float().div_(255).contiguous(), float(rate), pictures[0].header.prompt)
+    return VideoClip(video, float(rate), pictures[0].header.prompt)
 
 
 def _mean_rate(pictures: Sequence[Picture], count: int) -> Fraction:

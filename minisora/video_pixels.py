@@ -8,6 +8,7 @@ says so in a comment, and reading averages the blocks back to the pixels that we
 
 from __future__ import annotations
 
+import math
 import re
 from fractions import Fraction
 from typing import TYPE_CHECKING, Literal, cast
@@ -101,16 +102,26 @@ def _upright(image: np.ndarray, frame: av.VideoFrame) -> np.ndarray:
 
     It maps a pixel (x, y) to (a x + c y, b x + d y), with a, b, c, d at places 0, 1, 3, 4.
     """
-    from av.sidedata.sidedata import Type
-
-    side_data = cast("SideDataContainer", frame.side_data).get(Type.DISPLAYMATRIX)
-    if side_data is None:
-        return image
-    a, b, _, c, d = np.frombuffer(bytes(side_data), np.int32)[:5].tolist()
+    a, b, c, d = _display_matrix(frame)
     mirror_x, mirror_y = a < 0, d < 0
     if abs(b) + abs(c) > abs(a) + abs(d):
         image, mirror_x, mirror_y = image.swapaxes(0, 1), c < 0, b < 0
     return image[:: -1 if mirror_y else 1, :: -1 if mirror_x else 1]
+
+
+def _display_matrix(frame: av.VideoFrame) -> tuple[float, float, float, float]:
+    from av.sidedata.sidedata import Type
+
+    try:
+        matrix = cast("SideDataContainer", frame.side_data).get(Type.DISPLAYMATRIX)
+    except ValueError:
+        # PyAV 18 has no name for EXIF data, which photos carry; only the angle can be had then.
+        angle = math.radians(frame.rotation)  # counter-clockwise
+        return math.cos(angle), -math.sin(angle), math.sin(angle), math.cos(angle)
+    if matrix is None:
+        return 1, 0, 0, 1
+    a, b, _, c, d = np.frombuffer(bytes(matrix), np.int32)[:5].tolist()
+    return a, b, c, d
 
 
 def _crop(image: np.ndarray, aspect: float) -> np.ndarray:

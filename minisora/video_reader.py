@@ -69,8 +69,8 @@ def iter_frames(
     Args:
         path: a file of any format that FFmpeg decodes; what is transparent becomes black.
         fps: frames per second to resample to. Frame k is the one nearest in time to
-            start + k / fps, and d seconds become round(d * fps) frames. None: every stored frame,
-            however they are spaced.
+            start + k / fps; d seconds become d * fps frames, rounded, but one at least.
+            None: every stored frame, however they are spaced.
         size: (height, width) in pixels; None keeps the file's own.
         frames: exactly so many frames; None goes on to the end of the file.
         start: seconds to skip. The first frame is the one nearest in time to it.
@@ -169,6 +169,8 @@ def _webp_pictures(path: str) -> Iterator[Picture]:
         duration = Fraction(milliseconds if milliseconds > 10 else 100, 1000)
         yield Picture(av.VideoFrame.from_ndarray(canvas, format="rgba"), time, duration, header)
         time += duration
+    if is_truncated(path):
+        raise VideoError(_damage(path, time))
 
 
 def _decode(path: str, start: Fraction) -> Iterator[Picture]:
@@ -185,21 +187,37 @@ def _decode(path: str, start: Fraction) -> Iterator[Picture]:
                 for frame in packet.decode():
                     last = _timed(frame, stream, header, last, sought)
                     if frame.is_corrupt and last.time + last.duration > start:
-                        raise VideoError(_damage(path, last))
+                        raise VideoError(_damage(path, last and last.time))
                     yield last
                 if packet.is_corrupt:
-                    raise VideoError(_damage(path, last))
+                    raise VideoError(_damage(path, last and last.time))
+            if _ends_early(container, stream, last):
+                raise VideoError(_damage(path, last and last.time))
     except VideoError:
         raise
     except (av.FFmpegError, OSError, ValueError) as error:
-        raise VideoError(_damage(path, last)) from error
+        raise VideoError(_damage(path, last and last.time)) from error
     if is_truncated(path):
-        raise VideoError(_damage(path, last))
+        raise VideoError(_damage(path, last and last.time))
 
 
-def _damage(path: str, last: Picture | None) -> str:
+def _ends_early(container: InputContainer, stream: VideoStream, last: Picture | None) -> bool:
+    """True for a Matroska that ends before the time it declares, as half-downloaded ones do.
+
+    Other containers declare a duration per stream, or none; here it counts sound too, so look only
+    at files without any.
+    """
+    if stream.duration is not None or not container.duration or len(container.streams) > 1:
+        return False
+    end = Fraction(stream.start_time or 0) * (stream.time_base or 0)
+    end += 0 if last is None else last.time + last.duration
+    slack = 2 * last.duration if last is not None else 0
+    return end + slack < Fraction(container.duration, 1_000_000)
+
+
+def _damage(path: str, time: Fraction | None) -> str:
     what = "truncated" if is_truncated(path) else "damaged"
-    where = "before its first frame" if last is None else f"after {float(last.time):.2f} s"
+    where = f"after {float(time):.2f} s" if time else "in its first frame"
     return f"{path} is {what} {where}; get the whole file again, or ask only for what lies before."
 
 

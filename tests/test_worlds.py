@@ -249,6 +249,11 @@ def test_backgrounds_differ_and_keep_their_phase() -> None:
     for name in BACKGROUNDS:
         small, large = background(name, 32, 48), background(name, 128, 128)
         assert small.shape == (32, 48, 3)
+        if "stripes" in name or "checker" in name:  # a light tile of 8 px at the top left
+            assert (large[:8, :8] == large[0, 0]).all()
+            assert (large[:8, 8:16] < large[0, 0]).all()
+        if "checker" in name:
+            assert (large[8:16, :8] < large[0, 0]).all()
         if "gradient" not in name:
             assert np.array_equal(small, large[:32, :48])
             assert np.array_equal(large, np.roll(large, (16, 16), axis=(0, 1)))

@@ -1,0 +1,292 @@
+"""How well a checkpoint keeps what it is told: the VAE's fidelity, and what an independent reader sees.
+
+    python benchmarks/fidelity.py [CHECKPOINT] [--clips 200] [--steps 30] [--guidance-scale 3.0] [--timing]
+
+- **vae**: PSNR of reconstructions of test digits, never seen in training, and how many points of accuracy
+  the digit reader loses on them.
+- **test** and **held_out**: one-digit clips from detailed prompts, of color x digit pairs that training
+  showed and of pairs that it never showed. `tests/reader.py` says which digit it sees, in which color and
+  which way it moves; beside each figure stands what it sees in the real clips of the same prompts, its
+  ceiling. `same_digit` is the share of a clip's frames that, read alone, agree with the clip's reading:
+  whether a digit keeps its shape while it moves.
+- **timing**, if asked for: seconds for 1 clip and for 8 clips of 17x64x64, the median of three.
+
+Shares have Wilson 95 % intervals, means bootstrap ones. Results go to `benchmarks/results/fidelity.json`.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+import tyro
+from torch import Tensor
+from tqdm.auto import tqdm
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout, and its tests' reader
+
+from benchmarks.common import RESULTS, machine, mean, share, update_results
+from minisora.model import MiniSora, checkpoint_folder, load
+from minisora.vae import VideoVAE
+from minisora.worlds import MovingMNIST, Scene, WorldConfig
+from tests.reader import DigitReader, accuracy, cached_reader, read_clip
+
+HeldOut = Literal["exclude", "only", "any"]
+VAE_SEED, TEST_SEED, HELD_OUT_SEED = 9001, 9002, 9003  # worlds that nothing is trained on
+MOTION_SPAN = 5  # frames over which the world holds the named direction
+ANGLE = 45.0  # degrees
+RATES = ("digit", "color", "direction", "all_three")
+MEANS = ("same_digit", "frames_with_ink")
+
+
+@dataclass
+class Settings:
+    """Fidelity of a checkpoint: VAE, digits, colors, directions, seconds."""
+
+    checkpoint: tyro.conf.Positional[str] = "moving-mnist"
+    """A shipped checkpoint or a folder."""
+    clips: int = 200
+    """Generated clips, of trained pairs and of held-out pairs each; 0 generates none."""
+    vae_clips: int = 64
+    """Clips for each PSNR; 0 leaves the VAE out."""
+    batch: int = 25
+    """Clips generated at once."""
+    seed: int = 0
+    """Clip i starts from the noise of seed + i."""
+    steps: int = 30
+    """Sampler steps."""
+    guidance_scale: float = 3.0
+    """1 is no guidance."""
+    guidance_interval: tuple[float, float] = (0.2, 1.0)
+    """Noise levels between which guidance acts."""
+    sampler: str = "dpmpp_2m"
+    """euler, heun or dpmpp_2m."""
+    timing: bool = False
+    """Measure seconds a clip, too; needs an idle machine."""
+    device: str = "cpu"
+    """cpu, cuda or mps."""
+    reader: Path = Path("outputs/reader.pt")
+    """Weights of the digit reader; trained and kept there if missing."""
+    out: Path = RESULTS / "fidelity.json"
+    """Where results go."""
+
+    @property
+    def sampling(self) -> dict[str, Any]:
+        """What `MiniSora.generate` is told beside the prompt."""
+        names = ("steps", "guidance_scale", "guidance_interval", "sampler")
+        return {name: getattr(self, name) for name in names}
+
+
+def chunks(total: int, size: int) -> Iterator[range]:
+    """0 .. total - 1 in ranges of at most `size`."""
+    for first in range(0, total, size):
+        yield range(first, min(first + size, total))
+
+
+def world(seed: int, digits: int, held_out: HeldOut, size: tuple[int, int, int]) -> MovingMNIST:
+    """Clips of `digits` test digits, of size (frames, height, width)."""
+    frames, height, width = size
+    config = WorldConfig(
+        frames, height, width, min_digits=digits, max_digits=digits, split="test", held_out=held_out
+    )
+    return MovingMNIST(config, seed=seed)
+
+
+# -------------------------------------------------------------------------------------------- VAE
+
+
+@torch.inference_mode()
+def reconstructions(
+    vae: VideoVAE, clips: MovingMNIST, count: int
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Pairs of a clip and its reconstruction, each (3, T, H, W) in [0, 1]."""
+    device = vae.latent_mean.device
+    for numbers in tqdm(list(chunks(count, 8)), desc="reconstruct", leave=False):
+        videos = torch.stack([clips[i].video for i in numbers])
+        yield from zip(videos, vae.reconstruct(videos.to(device)).cpu(), strict=True)
+
+
+def psnr(errors: Sequence[float]) -> dict[str, Any]:
+    """PSNR in dB from each clip's mean squared error, pixels in [0, 1].
+
+    `value` is the mean of the clips' PSNRs; `pooled` is that of all pixels together, which is lower.
+    """
+    each = [-10 * math.log10(max(error, 1e-12)) for error in errors]
+    return mean(each) | {"pooled": -10 * math.log10(np.mean(errors)), "worst_clip": min(each)}
+
+
+def measure_vae(vae: VideoVAE, reader: DigitReader, settings: Settings) -> dict[str, Any]:
+    """PSNR at two sizes, and the reader's accuracy on originals and reconstructions."""
+    facts: dict[str, Any] = {"clips": settings.vae_clips, "digits": "test split, two a clip"}
+    for size in ((17, 64, 64), (33, 96, 48)):
+        pairs = reconstructions(vae, world(VAE_SEED, 2, "any", size), settings.vae_clips)
+        errors = [(a - b).square().mean().item() for a, b in pairs]
+        facts[f"psnr_{'x'.join(map(str, size))}"] = psnr(errors)
+    singles = world(VAE_SEED, 1, "any", (17, 64, 64))
+    count = max(settings.clips, settings.vae_clips)
+    labels = [singles.scene(i).digits[0].label for i in range(count)]
+    original, decoded = [], []
+    for (a, b), label in zip(reconstructions(vae, singles, count), labels, strict=True):
+        original.append(read_clip(a, reader).label == label)
+        decoded.append(read_clip(b, reader).label == label)
+    facts["read_originals"], facts["read_reconstructions"] = share(original), share(decoded)
+    facts["points_lost"] = 100 * (sum(original) - sum(decoded)) / count
+    return facts
+
+
+# ----------------------------------------------------------------------------------------- prompts
+
+
+@dataclass(frozen=True)
+class Score:
+    """What the reader made of one clip, against what its prompt says."""
+
+    read: str  # what it saw
+    digit: bool
+    color: bool
+    direction: bool
+    same_digit: float
+    frames_with_ink: float
+
+    @property
+    def all_three(self) -> bool:
+        """Whether digit, color and direction are right."""
+        return self.digit and self.color and self.direction
+
+
+def score(video: Tensor, scene: Scene, reader: DigitReader) -> Score:
+    """Read a one-digit clip (3, T, H, W) in [0, 1] and compare it with the facts."""
+    asked, seen = scene.digits[0], read_clip(video, reader, span=MOTION_SPAN)
+    angle = seen.angle_error(asked.direction)
+    return Score(
+        read=f"{seen.color} {seen.label}, {angle:.0f} degrees off",
+        digit=seen.label == asked.label,
+        color=seen.color == asked.color,
+        direction=angle <= ANGLE,
+        same_digit=seen.label_share,
+        frames_with_ink=seen.frames_seen,
+    )
+
+
+def summarize(scores: Sequence[Score]) -> dict[str, Any]:
+    """Rates and means of many clips, with intervals."""
+    rates = {name: share([bool(getattr(s, name)) for s in scores]) for name in RATES}
+    return rates | {name: mean([float(getattr(s, name)) for s in scores]) for name in MEANS}
+
+
+def measure_prompts(
+    model: MiniSora, reader: DigitReader, held_out: HeldOut, seed: int, settings: Settings
+) -> dict[str, Any]:
+    """Generate a clip for a detailed prompt of each scene of a test world, and read it."""
+    clips = world(seed, 1, held_out, (17, 64, 64))
+    scenes = [clips.scene(i) for i in range(settings.clips)]
+    prompts = [clips[i].captions("detailed", np.random.default_rng((seed, i))) for i in range(len(scenes))]  # fmt: skip
+    generated: list[Score] = []
+    for numbers in tqdm(list(chunks(len(scenes), settings.batch)), desc=held_out, leave=False):
+        batch = [prompts[i] for i in numbers]
+        made = model.generate(batch, seed=settings.seed + numbers[0], **settings.sampling)
+        assert isinstance(made, list)
+        for i, clip in zip(numbers, made, strict=True):
+            generated.append(score(clip.video, scenes[i], reader))
+    real = [score(clips[i].video, scene, reader) for i, scene in enumerate(scenes)]
+    mistakes = [
+        {"prompt": prompt, "seed": settings.seed + i, "read": result.read}
+        for i, (prompt, result) in enumerate(zip(prompts, generated, strict=True))
+        if not result.all_three
+    ]
+    return {
+        "clips": settings.clips,
+        "world_seed": seed,
+        "generated": summarize(generated),
+        "real": summarize(real),
+        "mistakes": mistakes,
+    }
+
+
+# ------------------------------------------------------------------------------------------ timing
+
+
+def measure_seconds(model: MiniSora, settings: Settings, repeats: int = 3) -> dict[str, Any]:
+    """Median seconds to generate 1 clip and 8 clips of 17x64x64, the model loaded and warm."""
+    prompt = world(TEST_SEED, 1, "exclude", (17, 64, 64))[0].caption
+    model.generate(prompt, **settings.sampling)
+    facts: dict[str, Any] = {}
+    for count in (1, 8):
+        seconds = []
+        for repeat in range(repeats):
+            started = time.perf_counter()
+            model.generate([prompt] * count, seed=repeat, **settings.sampling)
+            seconds.append(time.perf_counter() - started)
+        facts[f"clips_{count}"] = {"median": statistics.median(seconds), "each": seconds}
+    return facts
+
+
+# ------------------------------------------------------------------------------------------ report
+
+
+def percent(figure: dict[str, Any]) -> str:
+    """A share or mean in percent, with its interval."""
+    value, low, high = (100 * figure[k] for k in ("value", "low", "high"))
+    return f"{value:5.1f} % [{low:5.1f}, {high:5.1f}]"
+
+
+def show_vae(facts: dict[str, Any]) -> None:
+    """Print the VAE's table."""
+    print(f"VAE, {facts['clips']} clips of two test digits")
+    for name in (key for key in facts if key.startswith("psnr_")):
+        f = facts[name]
+        print(
+            f"  PSNR {name[5:]:<18}{f['value']:6.2f} dB [{f['low']:.2f}, {f['high']:.2f}]"
+            f"   pooled {f['pooled']:.2f} dB   worst clip {f['worst_clip']:.2f} dB"
+        )
+    print(f"  digit read, originals       {percent(facts['read_originals'])}")
+    print(f"  digit read, reconstructions {percent(facts['read_reconstructions'])}")
+    print(f"  points lost                 {facts['points_lost']:5.1f}")
+
+
+def show_prompts(title: str, facts: dict[str, Any]) -> None:
+    """Print the table of generated against real clips."""
+    print(f"{title}, {facts['clips']} clips{'generated':>14}{'':17}real")
+    for name in (*RATES, *MEANS):
+        made, real = percent(facts["generated"][name]), percent(facts["real"][name])
+        print(f"  {name:<18}{made:<26}{real}")
+
+
+def main(settings: Settings) -> None:
+    """Measure, print and write."""
+    model = load(settings.checkpoint, device=settings.device)
+    reader = cached_reader(settings.reader)
+    told = {"checkpoint": checkpoint_folder(settings.checkpoint).name, "seed": settings.seed}
+    told |= {"sampling": settings.sampling, "machine": machine(settings.device)}
+    sections: dict[str, Any] = {
+        "config": asdict(model.config) | {"vocabulary": len(model.config.vocabulary)},
+        "reader_on_real_test_digits": accuracy(reader),
+    }
+    if settings.vae_clips:
+        sections["vae"] = {"world_seed": VAE_SEED} | measure_vae(model.vae, reader, settings)
+        show_vae(sections["vae"])
+    worlds: tuple[tuple[str, HeldOut, int], ...] = (
+        ("test", "exclude", TEST_SEED),
+        ("held_out", "only", HELD_OUT_SEED),
+    )
+    for name, held_out, seed in worlds if settings.clips else ():
+        sections[name] = told | measure_prompts(model, reader, held_out, seed, settings)
+        show_prompts(name, sections[name])
+    if settings.timing:
+        sections["timing"] = told | measure_seconds(model, settings)
+        one, eight = (sections["timing"][f"clips_{n}"]["median"] for n in (1, 8))
+        print(f"Seconds for 17x64x64: 1 clip {one:.2f}, 8 clips {eight:.2f}")
+    update_results(settings.out, sections)
+    print(f"Written to {settings.out}")
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Settings, description=Settings.__doc__))

@@ -1,0 +1,102 @@
+"""Writes README's measured table from the JSON files in benchmarks/results/; `--check` only compares.
+
+README has no figure of its own: every number between its two `results` comments comes from here.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS = ROOT / "benchmarks" / "results"
+BEGIN, END = "<!-- results:", "<!-- end of results -->"
+
+
+def percent(figure: dict[str, float]) -> str:
+    """A share with its 95 % interval."""
+    return f"{figure['value']:.1%} ({figure['low']:.1%} to {figure['high']:.1%})"
+
+
+def fidelity_rows(facts: dict[str, Any]) -> list[tuple[str, str, str]]:
+    """(what, measured, the same on real clips) from fidelity.json."""
+    vae, rows = facts["vae"], []
+    for key in ("psnr_17x64x64", "psnr_33x96x48"):
+        size = key.removeprefix("psnr_")
+        rows.append((f"VAE, PSNR on test digits, {size}", f"{vae[key]['value']:.1f} dB", ""))
+    originals = percent(vae["read_originals"])
+    rows.append(("VAE, digit read in reconstructions", percent(vae["read_reconstructions"]), originals))
+    titles = {"test": "trained color-digit pairs", "held_out": "pairs never trained"}
+    names = {
+        "digit": "prompted digit read",
+        "color": "prompted color",
+        "direction": "direction within 45 degrees",
+        "all_three": "all three",
+        "same_digit": "frames that show the same digit",
+    }
+    for section, title in titles.items():
+        part = facts[section]
+        for key, name in names.items():
+            made, real = percent(part["generated"][key]), percent(part["real"][key])
+            rows.append((f"{title}: {name}", made, real))
+    timing = facts["timing"]
+    for count in (1, 8):
+        seconds = timing[f"clips_{count}"]["median"]
+        rows.append((f"seconds to generate {count} x 17x64x64", f"{seconds:.1f} s", ""))
+    return rows
+
+
+def throughput_rows(facts: dict[str, Any]) -> list[tuple[str, str, str]]:
+    """(what, measured, '') from throughput.json."""
+    latte, packing = facts["latte"], facts["packing"]
+    blocks, layers = (latte[key]["ratio"]["median"] for key in ("equal_blocks", "equal_layers"))
+    return [
+        ("training speed against Latte of as many blocks", f"{blocks:.2f}x", ""),
+        ("training speed against Latte of as many layers", f"{layers:.2f}x", ""),
+        ("packed against padded to the largest clip", f"{packing['ratio']:.2f}x", ""),
+    ]
+
+
+def table() -> str:
+    """The measured table in Markdown."""
+    fidelity = json.loads((RESULTS / "fidelity.json").read_text())
+    throughput = json.loads((RESULTS / "throughput.json").read_text())
+    rows = fidelity_rows(fidelity) + throughput_rows(throughput)
+    sampling, machine = fidelity["test"]["sampling"], throughput["latte"]["machine"]
+    note = (
+        f"{fidelity['test']['clips']} one-digit clips of each kind, detailed prompts; {sampling['sampler']}, "
+        f"{sampling['steps']} steps, guidance {sampling['guidance_scale']}. In brackets: 95 % intervals. The reader is an "
+        f"independent classifier that reads {fidelity['reader_on_real_test_digits']:.1%} of real test digits. "
+        f"{machine['threads']} threads, {machine['cpu']}, torch {machine['torch']}."
+    )
+    lines = ["| what | measured | real clips |", "| --- | --- | --- |"]
+    lines += [f"| {what} | {made} | {real} |" for what, made, real in rows]
+    return "\n".join([note, "", *lines])
+
+
+def updated(text: str) -> str:
+    """README with the table in its place."""
+    head, begin, rest = text.partition(BEGIN)
+    comment, _, rest = rest.partition("\n")
+    _, end, tail = rest.partition(END)
+    if not begin or not end:
+        raise SystemExit(f"README.md lacks the lines {BEGIN} and {END}; put them back.")
+    return f"{head}{begin}{comment}\n{table()}\n{end}{tail}"
+
+
+def main() -> None:
+    """Write README.md, or with --check fail if it differs."""
+    readme = ROOT / "README.md"
+    text = readme.read_text()
+    new = updated(text)
+    if "--check" in sys.argv[1:]:
+        if new != text:
+            raise SystemExit("README.md differs from benchmarks/results/; run `python runs/readme.py`.")
+    else:
+        readme.write_text(new)
+
+
+if __name__ == "__main__":
+    main()
