@@ -16,12 +16,12 @@ PY := $(VENV)/bin/python
 STAMPS := $(VENV)/.minisora
 PINS := pyproject.toml constraints.txt
 INSTALL = $(PY) -m pip install --disable-pip-version-check $(PIP_FLAGS) -c constraints.txt -e
-NOTEBOOKS = $(shell find notebooks -name '*.ipynb' -not -path '*/.ipynb_checkpoints/*' | LC_ALL=C sort)
+NOTEBOOKS = $(shell find notebooks 2>/dev/null -name '*.ipynb' -not -path '*/.ipynb_checkpoints/*' | LC_ALL=C sort)
 ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 
-# An editable install knows its folder by its full path: one that was copied or moved is made anew.
+# An environment knows its folder by its full path: one that was copied or moved is made anew.
 ifneq ($(shell cat $(STAMPS)/folder 2>/dev/null),$(CURDIR))
-$(shell rm -rf $(STAMPS))
+$(shell test -d $(STAMPS) && touch $(VENV)/moved && rm -rf $(STAMPS))
 endif
 
 .DEFAULT_GOAL := help
@@ -85,7 +85,7 @@ $(STAMPS)/venv:
 	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "minisora needs\
 	 Python 3.11 or later, and '$(PYTHON)' is `"$(PYTHON)" -V 2>&1`: name another, as in 'make demo\
 	 PYTHON=python3.12'." >&2; exit 1; }
-	@{ $(PY) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	@{ test ! -e $(VENV)/moved && $(PY) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 		&& { $(PY) -c 'import pip' || $(PY) -m ensurepip; }; } >/dev/null 2>&1 \
 		|| "$(PYTHON)" -m venv --clear $(VENV) || { echo "'$(PYTHON)' could not make the virtual\
  environment $(VENV): it lacks the modules venv and ensurepip (a separate system package,\

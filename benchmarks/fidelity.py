@@ -264,14 +264,18 @@ def main(settings: Settings) -> None:
     """Measure, print and write."""
     model = load(settings.checkpoint, device=settings.device)
     reader = cached_reader(settings.reader)
-    told = {"checkpoint": checkpoint_folder(settings.checkpoint).name, "seed": settings.seed}
+    told: dict[str, Any] = {
+        "checkpoint": checkpoint_folder(settings.checkpoint).name,
+        "seed": settings.seed,
+    }
     told |= {"sampling": settings.sampling, "machine": machine(settings.device)}
     sections: dict[str, Any] = {
         "config": asdict(model.config) | {"vocabulary": len(model.config.vocabulary)},
         "reader_on_real_test_digits": accuracy(reader),
     }
     if settings.vae_clips:
-        sections["vae"] = {"world_seed": VAE_SEED} | measure_vae(model.vae, reader, settings)
+        about = {"checkpoint": told["checkpoint"], "world_seed": VAE_SEED}
+        sections["vae"] = about | measure_vae(model.vae, reader, settings)
         show_vae(sections["vae"])
     worlds: tuple[tuple[str, HeldOut, int], ...] = (
         ("test", "exclude", TEST_SEED),

@@ -39,7 +39,7 @@ ITEMS: tuple[Item, ...] = (  # (frames, height, width) and prompt; the first eig
     (SQUARE, "a small cyan 7 floating quickly down in front of a large white 2 sliding slowly up on navy stripes"),
     (SQUARE, "a red 1 and a green 4"),
     (WIDE, "a medium yellow 3 moving quickly to the right on a gray background"),
-    (WIDE, "a large magenta 5 drifting slowly to the left on navy checkerboard"),
+    (WIDE, "a large magenta 5 drifting slowly to the left on a navy checkerboard"),
     (TALL, "a medium orange 6 gliding quickly straight down on black"),
     (TALL, "a small green 0 floating steadily up on a gray gradient background"),
     (IMAGE, "a large cyan 9 on a brown checker background"),

@@ -210,7 +210,11 @@ def main(settings: Settings) -> None:
     """Run what is asked, print it, and write it."""
     preset = find_preset(settings.preset)
     batch = settings.batch or preset.train.batch
-    about = {"machine": machine(), "preset": settings.preset, "steps": settings.steps}
+    about: dict[str, Any] = {
+        "machine": machine(),
+        "preset": settings.preset,
+        "steps": settings.steps,
+    }
     about |= {"dit": asdict(preset.dit), "text": asdict(preset.text)}
     if settings.what in ("latte", "all"):
         facts = compare_with_latte(preset, settings, batch)

@@ -17,14 +17,12 @@ from typing import Annotated, Any
 import tyro
 from tqdm.auto import tqdm
 
-Positional = tyro.conf.Positional
-
 
 @dataclass
 class Generate:
     """Make a clip from a prompt."""
 
-    prompt: Positional[str]
+    prompt: Annotated[str, tyro.conf.Positional]
     """What the clip shows, e.g. "a large red 3 drifting up and to the right on navy"."""
     out: Annotated[Path, tyro.conf.arg(aliases=["-o"])] = Path("clip.mp4")
     """File to write: .mp4, .webp or .gif; .png makes a strip of frames, or an image if frames is 1."""
@@ -48,21 +46,23 @@ class Generate:
     def run(self) -> None:
         """Generate and save."""
         from minisora.model import load
+        from minisora.video import VideoWriter
 
         model = load(self.checkpoint, device=pick_device(self.device))
         started = time.perf_counter()
-        clip = model.generate(
-            self.prompt,
-            frames=self.frames,
-            size=parse_size(self.size),
-            seed=self.seed,
-            steps=self.steps,
-            guidance_scale=self.guidance_scale,
-            sampler=self.sampler,
-            progress=True,
-        )
-        assert not isinstance(clip, list)
-        clip.save(self.out)
+        # Opened first, so that a file that cannot be written is told before the work, not after it.
+        with VideoWriter(self.out, model.config.fps, prompt=self.prompt) as writer:
+            clip = model.generate(
+                self.prompt,
+                frames=self.frames,
+                size=parse_size(self.size),
+                seed=self.seed,
+                steps=self.steps,
+                guidance_scale=self.guidance_scale,
+                sampler=self.sampler,
+                progress=True,
+            )
+            writer.add(clip.video)
         print(
             f"{self.out}: {self.frames} frames of {self.size} in {time.perf_counter() - started:.1f} s"
         )
@@ -72,7 +72,7 @@ class Generate:
 class Train:
     """Train a preset on the Moving-MNIST world: VAE, latents, transformer. Run again to resume."""
 
-    preset: Positional[str] = "tiny"
+    preset: Annotated[str, tyro.conf.Positional] = "tiny"
     """A name that `minisora info` lists with a training schedule."""
     out: Annotated[Path, tyro.conf.arg(aliases=["-o"])] = Path("outputs/train")
     """Folder for training states, latents, logs and the finished model."""
@@ -116,7 +116,7 @@ class Info:
 class Reconstruct:
     """Send a video file through the VAE and back, and print the PSNR."""
 
-    video: Positional[Path]
+    video: Annotated[Path, tyro.conf.Positional]
     """Any file that PyAV reads."""
     out: Annotated[Path, tyro.conf.arg(aliases=["-o"])] = Path("reconstruction.mp4")
     """File to write."""

@@ -30,7 +30,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from minisora.layers import QueryKeyValue, SwiGLU, linear
+from minisora.layers import QueryKeyValue, SwiGLU, attend, linear
 from minisora.ops import gated_add, modulate
 from minisora.patches import Grid, Layout
 from minisora.rope import edge_distances, positions, rotary_table
@@ -147,26 +147,6 @@ def rope_table(layout: Layout, axes: Grid, theta: float, device: torch.device) -
         return rotary_table(positions(layout, device), axes, theta)
 
 
-def attend(q: Tensor, k: Tensor, v: Tensor, layout: Layout) -> Tensor:
-    """Attention within each clip of a packed sequence.
-
-    One dense call for each group of equal clips: the same result as one attention over all L tokens
-    under a block-diagonal mask, without computing the blocks that the mask would drop.
-
-    Args:
-        q, k, v: (L, H, head_dim).
-
-    Returns:
-        (L, D).
-    """
-    outputs = []
-    for group in zip(*(layout.split(x) for x in (q, k, v)), strict=True):
-        heads = (x.transpose(1, 2) for x in group)  # (n, H, S, head_dim)
-        y = F.scaled_dot_product_attention(*heads)
-        outputs.append(y.transpose(1, 2).flatten(2))  # (n, S, D)
-    return layout.merge(outputs)
-
-
 class Block(nn.Module):
     """Attention within the clip, then a SwiGLU; both modulated and gated by the row."""
 
@@ -265,13 +245,15 @@ class DiT(nn.Module):
 
 def flops(config: DiTConfig, layout: Layout) -> int:
     """Floating-point operations of one forward pass, matrix products only (a multiply-add is 2)."""
-    D, R = config.width, layout.num_rows
+    D, text = config.width, config.text_width
     token = config.depth * (4 * D * D + 3 * D * config.hidden)
-    row = _LEVEL_FEATURES * D + D * D + 8 * D * D
-    ends = layout.num_video * 2 * config.patch_dim * D + layout.num_text * config.text_width * D
-    pooled = layout.num_clips * config.text_width * D
+    row = (_LEVEL_FEATURES + 9 * D) * D
     attention = config.depth * sum(2 * D * g.count * g.clip_len**2 for g in layout.groups)
-    return 2 * (layout.num_tokens * token + R * row + ends + pooled + attention)
+    video = layout.num_video * 2 * config.patch_dim * D
+    edges = sum(g.video_len for g in layout.groups) * 10 * _EDGE_OCTAVES * D
+    words = (layout.num_text + layout.num_clips) * text * D
+    products = layout.num_tokens * token + layout.num_rows * row
+    return 2 * (products + attention + video + edges + words)
 
 
 def num_parameters(config: DiTConfig) -> int:

@@ -21,6 +21,7 @@ from minisora.checkpoint import load_weights, save_weights
 from minisora.config import ClipSize, MixEntry
 from minisora.vae import VideoVAE
 from minisora.worlds import MovingMNIST, Scene, WorldConfig, caption
+from minisora.worlds.captions import Level
 
 SHARD = 500  # clips in a file
 
@@ -164,7 +165,7 @@ class LatentDataset:
             z, scenes = group.draw(count, generator)
             latents += list(z)
             for scene in scenes:
-                level = "detailed" if rng.random() < detailed else "short"
+                level: Level = "detailed" if rng.random() < detailed else "short"
                 texts.append("" if rng.random() < dropped else caption(scene, level, rng))
         return latents, texts
 

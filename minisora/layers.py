@@ -1,16 +1,21 @@
-"""Layers that the text encoder and the DiT share: linear with its start, QK-norm with RoPE, SwiGLU.
+"""Layers that the text encoder and the DiT share: linear, QK-norm with RoPE, attention, SwiGLU.
 
 Where it stands: `patches` -> `rope`, `ops`, [layers] -> `text`, `dit`.
+
+Legend: L packed tokens, n clips of one group, S tokens of a clip, D width, H heads of size d.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from minisora.ops import normalize_rotate, silu_gate
+from minisora.patches import Layout
 
 
 def linear(inputs: int, outputs: int, *, bias: bool = True, zero: bool = False) -> nn.Linear:
@@ -47,6 +52,34 @@ class QueryKeyValue(nn.Module):
         """x: (L, D); table: (L, d / 2, 2) from `rotary_table` -> q, k, v: (L, H, d)."""
         qkv = self.linear(x).unflatten(1, (3, self.heads, -1))  # (L, 3, H, d)
         return normalize_rotate(qkv, self.scale, table)
+
+
+def attend(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    layout: Layout,
+    split: Callable[[Layout, Tensor], list[Tensor]] = Layout.split,
+) -> Tensor:
+    """Attention within each clip, or each text, of a packed sequence.
+
+    One dense call for each group of equal clips: the same result as one attention over all L tokens
+    under a block-diagonal mask, without computing the blocks that the mask would drop.
+
+    Args:
+        q, k, v: (L, H, d).
+        layout: how the clips follow each other.
+        split: `Layout.split`, or `Layout.split_text` if the tokens are text alone.
+
+    Returns:
+        (L, D).
+    """
+    outputs = []
+    for group in zip(*(split(layout, x) for x in (q, k, v)), strict=True):
+        heads = (x.transpose(1, 2) for x in group)  # (n, H, S, d)
+        y = F.scaled_dot_product_attention(*heads)
+        outputs.append(y.transpose(1, 2).flatten(2).flatten(0, 1))  # (n * S, D)
+    return torch.cat(outputs) if len(outputs) > 1 else outputs[0]
 
 
 class SwiGLU(nn.Module):

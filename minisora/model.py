@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 import torch
 from torch import Tensor, nn
@@ -47,7 +47,11 @@ class MiniSora(nn.Module):
         """Where the weights are."""
         return self.vae.latent_mean.device
 
-    def generate(
+    @overload
+    def generate(self, prompt: str = "", **settings: Any) -> VideoClip: ...
+    @overload
+    def generate(self, prompt: list[str] | tuple[str, ...], **settings: Any) -> list[VideoClip]: ...
+    def generate(  # type: ignore[misc]  # the overloads leave its settings out
         self,
         prompt: str | Sequence[str] = "",
         *,

@@ -30,9 +30,8 @@ EPS = 1e-6
 def row_of_token(layout: Layout) -> Tensor:
     """(L,) int64 index of each token's conditioning row; rows as in `patches`."""
     parts = []
-    for rows, g in zip(
-        layout.split_rows(torch.arange(layout.num_rows)), layout.groups, strict=True
-    ):
+    every = torch.arange(layout.num_rows)
+    for rows, g in zip(layout.split_rows(every), layout.groups, strict=True):
         _, h, w = g.grid
         text = rows[:, :1].expand(-1, g.text_len)
         parts.append(torch.cat([text, rows[:, 1:].repeat_interleave(h * w, dim=1)], dim=1))
@@ -46,6 +45,13 @@ def row_starts(layout: Layout) -> Tensor:
     return torch.searchsorted(row, torch.arange(layout.num_rows))
 
 
+@cached_by_layout
+def clip_of_token(layout: Layout) -> Tensor:
+    """(L,) int64 index of each token's clip, in packed order."""
+    lengths = torch.tensor([g.clip_len for g in layout.groups for _ in range(g.count)])
+    return torch.arange(layout.num_clips).repeat_interleave(lengths)
+
+
 def rms_norm(x: Tensor) -> Tensor:
     """x / sqrt(mean(x^2)) over the last dimension (Zhang and Sennrich 2019, arXiv 1910.07467)."""
     return F.rms_norm(x, x.shape[-1:], eps=EPS)
@@ -54,15 +60,14 @@ def rms_norm(x: Tensor) -> Tensor:
 def modulate(x: Tensor, shift: Tensor, scale: Tensor, layout: Layout) -> Tensor:
     """rms(x) * (1 + scale) + shift, one row for each frame: (L, D), (R, D), (R, D) -> (L, D)."""
     if _plain(x, shift):
-        row = row_of_token(layout, x.device)
-        return rms_norm(x) * (1 + scale[row]) + shift[row]
+        return rms_norm(x) * _Spread.apply(1 + scale, layout) + _Spread.apply(shift, layout)
     return _Modulate.apply(x, shift, scale, layout)
 
 
 def gated_add(x: Tensor, y: Tensor, gate: Tensor, layout: Layout) -> Tensor:
     """x + gate * y, one row for each frame: (L, D), (L, D), (R, D) -> (L, D)."""
     if _plain(x, y, gate):
-        return x + gate[row_of_token(layout, x.device)] * y
+        return x + _Spread.apply(gate, layout) * y
     return _GatedAdd.apply(x, y, gate, layout)
 
 
@@ -101,17 +106,34 @@ def _plain(*tensors: Tensor) -> bool:
 
 def _spread(rows: Tensor, layout: Layout) -> Tensor:
     """(R, D) -> (L, D): give each token its row."""
-    return rows.index_select(0, row_of_token(layout))
+    return rows.index_select(0, row_of_token(layout, rows.device))
 
 
 def _gather(tokens: Tensor, layout: Layout) -> Tensor:
-    """(L, D) -> (R, D): sum over the tokens of each row; the gradient of `_spread`.
+    """(L, D) -> (R, D): sum over the tokens of each row."""
+    every = torch.arange(len(tokens), device=tokens.device)
+    return F.embedding_bag(every, tokens, row_starts(layout, tokens.device), mode="sum")
 
-    The tokens of a row are neighbours, so this is a sum over bags of an embedding: on a CPU ten times
-    as fast as the scatter that autograd would use.
+
+class _Spread(Function):
+    """`_spread` with `_gather` as its gradient.
+
+    The tokens of a row are neighbours, so the gradient is a sum over the bags of an embedding: ten
+    times as fast on a CPU as autograd's scatter, and deterministic on a GPU.
     """
-    every = torch.arange(len(tokens))
-    return F.embedding_bag(every, tokens, row_starts(layout), mode="sum")
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, layout: Layout) -> Tensor:
+        ctx.layout = layout
+        return _spread(rows, layout)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        return _gather(grad, ctx.layout), None
+
+    @staticmethod
+    def jvp(ctx: Any, rows: Tensor, _: None) -> Tensor:
+        return _spread(rows, ctx.layout)
 
 
 def _inverse_rms(x: Tensor) -> Tensor:

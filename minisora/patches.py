@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property, lru_cache, wraps
 
 import torch
 from torch import Tensor
@@ -49,16 +49,13 @@ def patchify(z: Tensor, patch: Grid) -> Tensor:
 
 
 def unpatchify(tokens: Tensor, grid: Grid, patch: Grid, channels: int) -> Tensor:
-    """Undo `patchify`.
+    """Undo `patchify`: (B, Lv, P) tokens -> (B, Z, t * pt, h * ph, w * pw) latents.
 
     Args:
-        tokens: (B, Lv, P) with P = channels * pt * ph * pw.
+        tokens: (B, Lv, P) with P = Z * pt * ph * pw.
         grid: (t, h, w) in tokens.
         patch: (pt, ph, pw) sides of a patch.
-        channels: Z, latent channels.
-
-    Returns:
-        (B, Z, t * pt, h * ph, w * pw) latents.
+        channels: Z.
     """
     B, (t, h, w), (pt, ph, pw) = tokens.shape[0], grid, patch
     z = tokens.reshape(B, t, h, w, channels, pt, ph, pw)  # (B, t, h, w, Z, pt, ph, pw)
@@ -122,8 +119,7 @@ class Group:
 class Layout:
     """A packed sequence: which groups follow each other. Hashable, holds no tensor.
 
-    Tensors that follow from it are cached functions: `clip_of_token`, `ops.row_of_token`,
-    `rope.positions`.
+    Tensors that follow from it are cached functions: `ops.row_of_token`, `rope.positions`.
     """
 
     groups: tuple[Group, ...]
@@ -208,30 +204,16 @@ class Layout:
 
 
 def cached_by_layout(function: Callable[[Layout], Tensor]) -> Callable[..., Tensor]:
-    """Cache a tensor that depends on a layout and a device alone.
-
-    A batch of mixed sizes may never come again, so few layouts are kept.
-    """
+    """Cache a tensor of a layout on a device; few, as a batch of mixed sizes may never come again."""
 
     @lru_cache(maxsize=16)
-    def compute(layout: Layout, device: torch.device) -> Tensor:
+    @wraps(function)
+    def cached(layout: Layout, device: torch.device | str = "cpu") -> Tensor:
         # A tensor born in inference mode can never be used in training: the cache outlives it.
         with torch.inference_mode(False), torch.device("cpu"):
             return function(layout).to(device)
 
-    def cached(layout: Layout, device: torch.device | str = "cpu") -> Tensor:
-        return compute(layout, torch.device(device))
-
-    cached.__doc__ = function.__doc__
-    cached.__name__ = function.__name__
     return cached
-
-
-@cached_by_layout
-def clip_of_token(layout: Layout) -> Tensor:
-    """(L,) int64 index of each token's clip, in packed order."""
-    lengths = torch.tensor([g.clip_len for g in layout.groups for _ in range(g.count)])
-    return torch.arange(layout.num_clips).repeat_interleave(lengths)
 
 
 @dataclass(frozen=True)
@@ -272,8 +254,7 @@ def pack(latents: Sequence[Tensor], texts: Sequence[Tensor], patch: Grid) -> Pac
     """
     if not latents or len(latents) != len(texts):
         raise ValueError(
-            f"Got {len(latents)} latents and {len(texts)} texts; give one text for each latent "
-            "and at least one of them."
+            f"Got {len(latents)} latents and {len(texts)} texts; give at least one of each, in pairs."
         )
     members: dict[tuple[torch.Size, int], list[int]] = {}
     for i, (latent, text) in enumerate(zip(latents, texts, strict=True)):
@@ -315,7 +296,5 @@ def unpack_groups(tokens: Tensor, packed: Packed) -> list[Tensor]:
 def unpack(tokens: Tensor, packed: Packed) -> list[Tensor]:
     """(Lv, P) tokens -> one (Z, t, h, w) for each clip, in the caller's order."""
     clips = [clip for group in unpack_groups(tokens, packed) for clip in group.unbind()]
-    latents: list[Tensor] = [clips[0]] * len(clips)
-    for clip, i in zip(clips, packed.order, strict=True):
-        latents[i] = clip
-    return latents
+    place = dict(zip(packed.order, clips, strict=True))
+    return [place[i] for i in range(len(clips))]

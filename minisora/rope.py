@@ -7,7 +7,7 @@ so that the product of a query at p and a key at p' depends on p - p' alone. Wit
 axis owns a share of the pairs: a head of 64 dimensions gives 16 to time, 24 to height, 24 to width.
 Angles are computed for any coordinate, so a grid never trained on needs nothing special.
 
-Legend: L packed tokens, Lv video tokens of a clip, d head size.
+Legend: L packed tokens, Lt text tokens among them, Lv video tokens of a clip, d head size.
 """
 
 from __future__ import annotations
@@ -59,6 +59,13 @@ def positions(layout: Layout) -> Tensor:
         clip = torch.cat([torch.zeros(g.text_len, 3, dtype=torch.long), coordinates(g.grid)])
         parts.append(clip.expand(g.count, -1, -1))
     return layout.merge(parts)
+
+
+@cached_by_layout
+def text_positions(layout: Layout) -> Tensor:
+    """(Lt, 1) int64 place of each text token in its text."""
+    places = (torch.arange(g.text_len)[None].expand(g.count, -1) for g in layout.groups)
+    return layout.merge(list(places))[:, None]
 
 
 def edge_distances(grid: Grid) -> Tensor:

@@ -19,6 +19,7 @@ Kynkäänniemi et al. 2404.07724.
 """
 
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -119,8 +120,7 @@ def _frame_levels(schedule: Tensor, z: Tensor) -> Tensor:
     inside = (schedule >= 0).all() and (schedule <= 1).all()
     if not inside or not (schedule[1:] <= schedule[:-1]).all():
         raise ValueError("The schedule leaves [0, 1] or rises; give levels that fall from 1 to 0.")
-    if schedule.ndim == 2:
-        schedule = schedule[:, None]  # (steps + 1, 1, t)
+    schedule = schedule[:, None] if schedule.ndim == 2 else schedule  # (steps + 1, 1 or B, t)
     return schedule.to(z.device).expand(-1, batch, -1)
 
 
@@ -157,7 +157,7 @@ def euler(denoise: Denoiser, z: Tensor, schedule: Tensor) -> Progress:
         ValueError: if the schedule does not fit.
     """
     levels = _frame_levels(schedule, z)
-    for t, s in zip(levels[:-1], levels[1:], strict=True):
+    for t, s in pairwise(levels):
         x_hat = _predict(denoise, z, t)
         z = _advance(z, x_hat, t, s)
         yield z, x_hat
@@ -171,7 +171,7 @@ def heun(denoise: Denoiser, z: Tensor, schedule: Tensor) -> Progress:
     `euler`.
     """
     levels = _frame_levels(schedule, z)
-    for t, s in zip(levels[:-1], levels[1:], strict=True):
+    for t, s in pairwise(levels):
         x_hat = _predict(denoise, z, t)
         z_euler = _advance(z, x_hat, t, s)
         corrected = (s < t) & (s > 0)
@@ -211,7 +211,7 @@ def dpmpp_2m(denoise: Denoiser, z: Tensor, schedule: Tensor) -> Progress:
     """
     levels = _frame_levels(schedule, z)
     t_previous, x_previous = levels[0], z
-    for t, s in zip(levels[:-1], levels[1:], strict=True):
+    for t, s in pairwise(levels):
         x_hat = _predict(denoise, z, t)
         weight = expand_levels(_extrapolation(t_previous, t, s), z)
         z = _advance(z, x_hat + weight * (x_hat - x_previous), t, s)

@@ -7,7 +7,7 @@ text is filled up with *register* tokens to a multiple of 8: they carry no word 
 transformer spare places to compute in (Darcet et al. 2024, arXiv 2309.16588), and they leave few
 distinct lengths, so that clips group well. The empty prompt is registers alone: unconditional.
 
-Legend: n texts of one length, l text tokens, D width.
+Legend: n texts of one length, l tokens a text, Lt packed text tokens, D width, H heads of size d.
 """
 
 from __future__ import annotations
@@ -16,15 +16,13 @@ import re
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from minisora.layers import QueryKeyValue, SwiGLU, linear
-from minisora.patches import Layout
-from minisora.rope import rotary_table
+from minisora.layers import QueryKeyValue, SwiGLU, attend, linear
+from minisora.patches import Group, Layout
+from minisora.rope import rotary_table, text_positions
 
 _PIECE = re.compile(r"[^\W\d_]+|\d|[^\w\s]|_")  # a run of letters, one digit, one other sign
 _BYTES = 256
@@ -160,16 +158,8 @@ class Tokenizer:
         return torch.arange(used, used + length - len(row))
 
 
-@lru_cache(maxsize=256)
-def _rotary_1d(n: int, length: int, head_dim: int, device: torch.device) -> Tensor:
-    """(n * l, head_dim / 2, 2) cosines and sines for n texts of l tokens."""
-    with torch.inference_mode(False):  # the cache outlives an inference-mode caller
-        position = torch.arange(length, device=device).repeat(n)[:, None]
-        return rotary_table(position, (head_dim,), theta=100.0)
-
-
 class TextBlock(nn.Module):
-    """Pre-norm bidirectional transformer block."""
+    """Pre-norm bidirectional transformer block. Registers are real tokens: nothing is masked."""
 
     def __init__(self, width: int, num_heads: int) -> None:
         super().__init__()
@@ -179,14 +169,10 @@ class TextBlock(nn.Module):
         self.norm2 = nn.RMSNorm(width, eps=1e-6)
         self.mlp = SwiGLU(width, 2 * width)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """x: (n, l, D) -> (n, l, D). Every token sees every token: registers are real tokens."""
-        n, length, width = x.shape
-        rope = _rotary_1d(n, length, width // self.qkv.heads, x.device)
-        qkv = self.qkv(self.norm1(x).flatten(0, 1), rope)  # (n * l, H, head_dim) each
-        q, k, v = (y.unflatten(0, (n, length)).transpose(1, 2) for y in qkv)
-        y = F.scaled_dot_product_attention(q, k, v)  # (n, H, l, head_dim)
-        x = x + self.out(y.transpose(1, 2).flatten(2))
+    def forward(self, x: Tensor, rope: Tensor, layout: Layout) -> Tensor:
+        """x: (Lt, D); rope: (Lt, d / 2, 2) -> (Lt, D)."""
+        q, k, v = self.qkv(self.norm1(x), rope)  # (Lt, H, d) each
+        x = x + self.out(attend(q, k, v, layout, Layout.split_text))
         return x + self.mlp(self.norm2(x))
 
 
@@ -212,11 +198,14 @@ class TextEncoder(nn.Module):
 
     def forward(self, ids: Tensor) -> Tensor:
         """ids: (n, l) int64 -> (n, l, D) text states. Their mean over l is the pooled text."""
-        x = self.embedding(ids)
-        for block in self.blocks:
-            x = block(x)
-        return self.norm(x)
+        layout = Layout((Group(len(ids), (1, 1, 1), ids.shape[1]),))
+        return self.forward_packed(ids.flatten(), layout).unflatten(0, ids.shape)  # (n, l, D)
 
     def forward_packed(self, ids: Tensor, layout: Layout) -> Tensor:
-        """ids: (Lt,) packed int64 -> (Lt, D) text states, clip by clip."""
-        return layout.merge([self(group) for group in layout.split_text(ids)])
+        """ids: (Lt,) packed int64 -> (Lt, D) text states; no text sees another."""
+        place = text_positions(layout, ids.device)
+        rope = rotary_table(place, (self.config.width // self.config.num_heads,), theta=100.0)
+        x = self.embedding(ids)
+        for block in self.blocks:
+            x = block(x, rope, layout)
+        return self.norm(x)

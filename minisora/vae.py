@@ -100,6 +100,16 @@ class Block(nn.Module):
         return x + self.mix(F.silu(self.norm_time(x)), cache)
 
 
+class Blocks(nn.ModuleList):
+    """Blocks in a row, each with its own part of the cache."""
+
+    def forward(self, x: Tensor, cache: Cache | None = None) -> Tensor:
+        """x: (B, T, H, W, C) -> the same shape."""
+        for block in self:
+            x = block(x, cache)
+        return x
+
+
 def conv_frames(conv: nn.Conv2d, x: Tensor) -> Tensor:
     """Apply a 2-D convolution to every frame of x (B, T, H, W, C)."""
     batch, frames = x.shape[:2]
@@ -134,7 +144,7 @@ class Encoder(nn.Module):
             nn.Linear(c * n, w) for c, n, w in zip(inputs, sizes, widths, strict=True)
         )
         self.stages = nn.ModuleList(
-            nn.ModuleList(Block(w) for _ in range(n)) for w, n in zip(widths, depths, strict=True)
+            Blocks(Block(w) for _ in range(n)) for w, n in zip(widths, depths, strict=True)
         )
         self.norm = nn.RMSNorm(widths[-1])
         self.head = nn.Linear(widths[-1], 2 * config.latent_channels)
@@ -142,9 +152,7 @@ class Encoder(nn.Module):
     def forward(self, x: Tensor, cache: Cache | None = None) -> Tensor:
         """x: (B, T, H, W, 3) in [-1, 1] -> (B, t, h, w, 2Z)."""
         for (time, space), reduce, blocks in zip(self.folds, self.reduce, self.stages, strict=True):
-            x = reduce(fold(x, time, space))
-            for block in blocks:
-                x = block(x, cache)
+            x = blocks(reduce(fold(x, time, space)), cache)
         return self.head(self.norm(x))
 
 
@@ -159,7 +167,7 @@ class Decoder(nn.Module):
         outputs = [*widths[1:], 3]
         self.stem = nn.Linear(config.latent_channels, widths[0])
         self.stages = nn.ModuleList(
-            nn.ModuleList(Block(w) for _ in range(n)) for w, n in zip(widths, depths, strict=True)
+            Blocks(Block(w) for _ in range(n)) for w, n in zip(widths, depths, strict=True)
         )
         self.norms = nn.ModuleList(nn.RMSNorm(w) for w in widths)
         self.expand = nn.ModuleList(
@@ -171,9 +179,7 @@ class Decoder(nn.Module):
         x = self.stem(z)
         stages = zip(self.folds, self.stages, self.norms, self.expand, strict=True)
         for (time, space), blocks, norm, expand in stages:
-            for block in blocks:
-                x = block(x, cache)
-            x = unfold(expand(norm(x)), time, space)
+            x = unfold(expand(norm(blocks(x, cache))), time, space)
         return x
 
 
@@ -194,7 +200,7 @@ class VideoVAE(nn.Module):
         self.decoder = Decoder(config)
         self.register_buffer("latent_mean", torch.zeros(config.latent_channels))
         self.register_buffer("latent_std", torch.ones(config.latent_channels))
-        self.to(memory_format=torch.channels_last)
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def set_latent_statistics(self, mean: Tensor, std: Tensor) -> None:
         """Fix the per-channel mean and standard deviation, each (Z,), that make latents unit-sized."""

@@ -137,8 +137,9 @@ def _resize(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Resample uint8 (H, W, 3) to size by antialiased bicubic interpolation."""
     if image.shape[:2] == tuple(size):
         return image
-    size = (size[0], size[1])
-    return _image(F.interpolate(_planes(image), size=size, mode="bicubic", antialias=True))
+    height, width = size
+    planes = F.interpolate(_planes(image), (height, width), mode="bicubic", antialias=True)
+    return _image(planes)
 
 
 def _planes(image: np.ndarray) -> torch.Tensor:

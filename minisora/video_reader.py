@@ -187,26 +187,20 @@ def _decode(path: str, start: Fraction) -> Iterator[Picture]:
                 for frame in packet.decode():
                     last = _timed(frame, stream, header, last, sought)
                     if frame.is_corrupt and last.time + last.duration > start:
-                        raise VideoError(_damage(path, last and last.time))
+                        raise ValueError("FFmpeg calls the frame corrupt")
                     yield last
                 if packet.is_corrupt:
-                    raise VideoError(_damage(path, last and last.time))
-            if _ends_early(container, stream, last):
-                raise VideoError(_damage(path, last and last.time))
+                    raise ValueError("FFmpeg calls the packet corrupt")
+            if _ends_early(container, stream, last) or is_truncated(path):
+                raise ValueError("the file ends before its declared end")
     except VideoError:
         raise
     except (av.FFmpegError, OSError, ValueError) as error:
-        raise VideoError(_damage(path, last and last.time)) from error
-    if is_truncated(path):
-        raise VideoError(_damage(path, last and last.time))
+        raise VideoError(_damage(path, last.time if last else None)) from error
 
 
 def _ends_early(container: InputContainer, stream: VideoStream, last: Picture | None) -> bool:
-    """True for a Matroska that ends before the time it declares, as half-downloaded ones do.
-
-    Other containers declare a duration per stream, or none; here it counts sound too, so look only
-    at files without any.
-    """
+    """True for a silent Matroska that ends before the time it declares, as half-downloads do."""
     if stream.duration is not None or not container.duration or len(container.streams) > 1:
         return False
     end = Fraction(stream.start_time or 0) * (stream.time_base or 0)
@@ -217,7 +211,7 @@ def _ends_early(container: InputContainer, stream: VideoStream, last: Picture | 
 
 def _damage(path: str, time: Fraction | None) -> str:
     what = "truncated" if is_truncated(path) else "damaged"
-    where = f"after {float(time):.2f} s" if time else "in its first frame"
+    where = "from the start on" if time is None else f"after {float(time):.2f} s"
     return f"{path} is {what} {where}; get the whole file again, or ask only for what lies before."
 
 
@@ -225,8 +219,8 @@ def _timed(
     frame: av.VideoFrame, stream: VideoStream, header: Header, last: Picture | None, sought: bool
 ) -> Picture:
     """Give a decoded frame its time; where the file does not know it, one step after the last."""
-    base = frame.time_base or stream.time_base or 1 / header.fps
     step = 1 / header.fps
+    base = frame.time_base or stream.time_base or step
     if frame.pts is not None:
         time = (frame.pts - (stream.start_time or 0)) * base
     else:

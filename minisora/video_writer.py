@@ -40,7 +40,8 @@ def write_video(
 class VideoWriter:
     """Write frames as they come: ``with VideoWriter("a.mp4") as writer: writer.add(frames)``.
 
-    The file gets its name when the block ends; if the block raises, whatever was there stays.
+    The file gets its name when the block ends; if the block raises, whatever was there stays. (A
+    killed process leaves its unfinished work beside it, under a hidden name that ends in .part.)
     Memory does not grow with length for mp4 and gif; webp keeps compressed frames, png all frames.
 
     Args:
@@ -175,7 +176,7 @@ def to_images(frames: torch.Tensor | np.ndarray) -> Iterator[np.ndarray]:
         raise VideoError(
             f"A tensor {tuple(frames.shape)} is no video; give (C, T, H, W) with C 1 or 3."
         )
-    for frame in frames.unbind(1):  # (C, H, W)
+    for frame in frames.detach().unbind(1):  # (C, H, W)
         if frame.is_floating_point():
             if not frame.isfinite().all():
                 raise VideoError("The video holds NaN or infinite pixels; give numbers in [0, 1].")

@@ -27,7 +27,9 @@ def fidelity_rows(facts: dict[str, Any]) -> list[tuple[str, str, str]]:
         size = key.removeprefix("psnr_")
         rows.append((f"VAE, PSNR on test digits, {size}", f"{vae[key]['value']:.1f} dB", ""))
     originals = percent(vae["read_originals"])
-    rows.append(("VAE, digit read in reconstructions", percent(vae["read_reconstructions"]), originals))
+    rows.append(
+        ("VAE, digit read in reconstructions", percent(vae["read_reconstructions"]), originals)
+    )
     titles = {"test": "trained color-digit pairs", "held_out": "pairs never trained"}
     names = {
         "digit": "prompted digit read",
@@ -67,8 +69,9 @@ def table() -> str:
     sampling, machine = fidelity["test"]["sampling"], throughput["latte"]["machine"]
     note = (
         f"{fidelity['test']['clips']} one-digit clips of each kind, detailed prompts; {sampling['sampler']}, "
-        f"{sampling['steps']} steps, guidance {sampling['guidance_scale']}. In brackets: 95 % intervals. The reader is an "
-        f"independent classifier that reads {fidelity['reader_on_real_test_digits']:.1%} of real test digits. "
+        f"{sampling['steps']} steps, guidance {sampling['guidance_scale']}. "
+        f"In brackets: 95 % intervals. The reader is an independent classifier that reads "
+        f"{fidelity['reader_on_real_test_digits']:.1%} of real test digits. "
         f"{machine['threads']} threads, {machine['cpu']}, torch {machine['torch']}."
     )
     lines = ["| what | measured | real clips |", "| --- | --- | --- |"]
@@ -93,7 +96,9 @@ def main() -> None:
     new = updated(text)
     if "--check" in sys.argv[1:]:
         if new != text:
-            raise SystemExit("README.md differs from benchmarks/results/; run `python runs/readme.py`.")
+            raise SystemExit(
+                "README.md differs from benchmarks/results/; run `python runs/readme.py`."
+            )
     else:
         readme.write_text(new)
 

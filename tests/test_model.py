@@ -76,7 +76,10 @@ def test_a_clip_of_a_batch_is_the_clip_made_alone(model: MiniSora, guidance_scal
     clips = model.generate(PROMPTS, seed=11, **how)
     assert isinstance(clips, list) and [clip.prompt for clip in clips] == PROMPTS
     for i, clip in enumerate(clips):
-        assert_close(make(model, PROMPTS[i], seed=11 + i, **how).video, clip.video)
+        alone = make(model, PROMPTS[i], seed=11 + i, **how).video
+        assert_close(alone, clip.video)
+        other = make(model, PROMPTS[i - 1], seed=11 + i, **how).video
+        assert (other - alone).abs().max() > 0.01  # the prompt does matter
 
 
 def test_a_clip_depends_on_prompt_and_seed_alone(model: MiniSora) -> None:
@@ -86,8 +89,8 @@ def test_a_clip_depends_on_prompt_and_seed_alone(model: MiniSora) -> None:
     state = torch.get_rng_state()
     assert_close(make(model, seed=3).video, first, atol=0)
     assert torch.get_rng_state().equal(state)
-    assert (make(model, seed=4).video - first).abs().max() > 0.01
-    assert (make(model, "a blue 5", seed=3).video - first).abs().max() > 1e-3
+    assert (make(model, seed=4).video - first).abs().max() > 0.05
+    assert (make(model, "a blue 5", seed=3).video - first).abs().max() > 0.01
 
 
 def test_a_list_gives_a_list(model: MiniSora) -> None:
@@ -132,8 +135,7 @@ def test_guidance_of_one_needs_half_the_work(
     assert clips == [1] * 4
     clips.clear()
     make(model, guidance_scale=3.0, guidance_interval=(0.5, 1.0), steps=4)
-    assert sorted(clips) == sorted(clips, reverse=False) and {1, 2} == set(clips)
-    assert clips == sorted(clips, reverse=True)  # guided at high noise first, then alone
+    assert set(clips) == {1, 2} and clips == sorted(clips, reverse=True)  # guided, then alone
 
 
 def test_the_shift_grows_with_the_clip_as_in_training(model: MiniSora) -> None:

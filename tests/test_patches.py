@@ -6,14 +6,13 @@ import itertools
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from minisora.ops import row_of_token, row_starts
+from minisora.ops import clip_of_token, row_of_token, row_starts
 from minisora.patches import (
     Group,
     Layout,
-    clip_of_token,
     coordinates,
     pack,
     pack_groups,
@@ -23,7 +22,7 @@ from minisora.patches import (
     unpack_groups,
     unpatchify,
 )
-from minisora.rope import edge_distances, positions
+from minisora.rope import edge_distances, positions, text_positions
 
 PATCH = (1, 2, 2)
 sides = st.tuples(st.integers(1, 3), st.integers(1, 4), st.integers(1, 4))
@@ -36,6 +35,7 @@ def clips_in(layout: Layout) -> list[Group]:
     return [g for g in layout.groups for _ in range(g.count)]
 
 
+@settings(deadline=None)  # a busy machine is no failure
 @given(sides, sides, st.integers(1, 3), st.integers(1, 3))
 def test_patchify_round_trip(grid, patch, count, channels) -> None:
     size = [g * p for g, p in zip(grid, patch, strict=True)]
@@ -45,6 +45,7 @@ def test_patchify_round_trip(grid, patch, count, channels) -> None:
     assert torch.equal(unpatchify(tokens, grid, patch, channels), z)
 
 
+@settings(deadline=None)  # a busy machine is no failure
 @given(sides, sides)
 def test_a_token_holds_the_patch_at_its_coordinates(grid, patch) -> None:
     (pt, ph, pw), channels = patch, 2
@@ -65,6 +66,7 @@ def test_a_latent_of_broken_patches_is_refused() -> None:
         token_grid((0, 8, 8), PATCH)
 
 
+@settings(deadline=None)  # a busy machine is no failure
 @given(sides)
 def test_edge_distances(grid) -> None:
     _, height, width = grid
@@ -75,6 +77,7 @@ def test_edge_distances(grid) -> None:
     assert edge_distances(grid).tolist() == expected
 
 
+@settings(deadline=None)  # a busy machine is no failure
 @given(layouts)
 def test_layout_tensors_equal_naive_loops(layout) -> None:
     place, row, clip, rows = [], [], [], 0
@@ -90,11 +93,14 @@ def test_layout_tensors_equal_naive_loops(layout) -> None:
     assert row_of_token(layout).tolist() == row
     assert row_starts(layout).tolist() == [row.index(r) for r in range(rows)]
     assert clip_of_token(layout).tolist() == clip
+    words = [[i] for g in clips_in(layout) for i in range(g.text_len)]
+    assert text_positions(layout).tolist() == words
     assert (layout.num_tokens, layout.num_rows, layout.num_clips) == (len(row), rows, clip[-1] + 1)
     assert layout.num_frames == rows - layout.num_clips
     assert layout.num_text + layout.num_video == layout.num_tokens
 
 
+@settings(deadline=None)  # a busy machine is no failure
 @given(layouts)
 def test_join_and_split_keep_every_token_in_place(layout) -> None:
     text, video = torch.arange(layout.num_text), 1000 + torch.arange(layout.num_video)
@@ -127,6 +133,7 @@ def test_split_makes_views() -> None:
 shapes = st.lists(st.tuples(sides, st.integers(1, 3)), min_size=1, max_size=6)
 
 
+@settings(deadline=None)  # a busy machine is no failure
 @given(shapes)
 def test_pack_round_trip_in_the_callers_order(shapes) -> None:
     latents = [torch.randn(3, t, 2 * h, 2 * w) for (t, h, w), _ in shapes]

@@ -49,11 +49,14 @@ def randomize(module: nn.Module, seed: int = 0) -> nn.Module:
     """Draw all parameters anew, so that nothing is zero or nearly the identity as at the start."""
     g = generator(seed)
     with torch.no_grad():
-        for p in module.parameters():
-            if p.ndim > 1:
-                p.copy_(torch.randn(p.shape, generator=g) * p[0].numel() ** -0.5)
+        for name, p in module.named_parameters():
+            noise = torch.randn(p.shape, generator=g)
+            if name.endswith("bias"):
+                p.copy_(0.1 * noise if p.ndim == 1 else p + 0.1 * noise)  # a DiT's gates stay open
+            elif p.ndim == 1 or name.endswith("scale"):
+                p.copy_(1 + 0.1 * noise)
             else:
-                p.copy_(1 + 0.1 * torch.randn(p.shape, generator=g))
+                p.copy_(noise * p[0].numel() ** -0.5)
     return module
 
 

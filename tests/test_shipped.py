@@ -1,0 +1,77 @@
+"""The shipped checkpoint does what it is shipped for: an independent reader, trained here, looks at its clips.
+
+Bounds leave room for the few clips a test can afford; `benchmarks/fidelity.py` measures the figures themselves.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from minisora.model import MiniSora, checkpoint_folder, load
+from minisora.worlds import MovingMNIST, WorldConfig
+from tests.reader import DigitReader, accuracy, read_clip, train_reader
+
+LIMIT = 16 * 2**20  # bytes of a shipped checkpoint
+
+
+@pytest.fixture(scope="module")
+def model() -> MiniSora:
+    return load("moving-mnist")
+
+
+@pytest.fixture(scope="module")
+def reader() -> DigitReader:
+    return train_reader()
+
+
+def test_reader_reads_real_digits(reader: DigitReader) -> None:
+    assert accuracy(reader) >= 0.97
+
+
+def test_reader_reads_real_clips(reader: DigitReader) -> None:
+    world = MovingMNIST(WorldConfig(max_digits=1, split="test"), seed=70)
+    clips = [world[i] for i in range(40)]
+    facts = [clip.facts.digits[0] for clip in clips]
+    readings = [read_clip(clip.video, reader) for clip in clips]
+    pairs = list(zip(readings, facts, strict=True))
+    assert sum(r.label == f.label for r, f in pairs) >= 37
+    assert all(r.color == f.color for r, f in pairs)
+    assert all(r.angle_error(f.direction) <= 45 for r, f in pairs)
+
+
+def test_checkpoint_is_small_and_comes_with_its_log() -> None:
+    folder = checkpoint_folder("moving-mnist")
+    assert sum(path.stat().st_size for path in Path(folder).iterdir()) <= LIMIT
+    for name in ("log-vae.jsonl", "log-generator.jsonl", "curves.png"):
+        assert (folder / name).exists(), name
+
+
+@pytest.mark.parametrize("size", [(17, 64, 64), (33, 96, 48)])
+def test_vae_reconstructs_test_digits(model: MiniSora, size: tuple[int, int, int]) -> None:
+    frames, height, width = size
+    world = MovingMNIST(WorldConfig(frames, height, width, min_digits=2, split="test"), seed=71)
+    psnr = []
+    with torch.inference_mode():
+        for i in range(12):
+            video = world[i].video[None]
+            psnr.append(-10 * (model.vae.reconstruct(video) - video).square().mean().log10().item())
+    assert sum(psnr) / len(psnr) >= (28 if size == (17, 64, 64) else 27)
+
+
+def test_clips_follow_their_prompts(model: MiniSora, reader: DigitReader) -> None:
+    world = MovingMNIST(WorldConfig(max_digits=1, split="test"), seed=72)
+    clips = [world[i] for i in range(32)]
+    made = model.generate([clip.caption for clip in clips], seed=0)
+    assert isinstance(made, list)
+    facts = [clip.facts.digits[0] for clip in clips]
+    pairs = list(zip([read_clip(clip.video, reader) for clip in made], facts, strict=True))
+    assert sum(r.color == f.color for r, f in pairs) >= COLORS_RIGHT
+    assert sum(r.label == f.label for r, f in pairs) >= DIGITS_RIGHT
+    assert sum(r.angle_error(f.direction) <= 45 for r, f in pairs) >= DIRECTIONS_RIGHT
+
+
+# Of 32. Chance gives 4, 3 and 8.
+COLORS_RIGHT, DIGITS_RIGHT, DIRECTIONS_RIGHT = 26, 16, 22
