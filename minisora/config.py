@@ -85,7 +85,6 @@ class TrainConfig:
         muon: train hidden matrices with Muon.
         seed: every random number of step n comes from (seed, n), so a resumed run needs no generator state.
         checkpoint_every: steps between checkpoints.
-        compile: run the network through `torch.compile`.
     """
 
     steps: int
@@ -99,7 +98,6 @@ class TrainConfig:
     muon: bool = True
     seed: int = 0
     checkpoint_every: int = 250
-    compile: bool = False
 
 
 @dataclass(frozen=True, order=True)

@@ -7,6 +7,7 @@ import torch
 from minisora.checkpoint import read_config
 from minisora.model import checkpoint_folder
 from minisora.network import ModelConfig, TextToLatent
+from minisora.paths import data_dir, shipped_data_dir
 from minisora.presets import PRESETS, Preset
 from minisora.vae import VideoVAE
 from minisora.worlds import VOCABULARY
@@ -34,6 +35,13 @@ def describe_presets() -> str:
     return "\n".join(lines)
 
 
+def shipped_checkpoints() -> list[str]:
+    """Names that `load` knows without a folder."""
+    places = {data_dir() / "checkpoints", shipped_data_dir() / "checkpoints"}
+    files = [file for place in places for file in place.glob("*/generator.safetensors")]
+    return sorted({file.parent.name for file in files})
+
+
 def describe_checkpoint(name: str) -> str:
     """Sizes, training steps and words of a checkpoint."""
     data = read_config(checkpoint_folder(name) / "generator.safetensors")
@@ -43,6 +51,7 @@ def describe_checkpoint(name: str) -> str:
     vae = config.vae
     return "\n".join(
         [
+            f"\nshipped checkpoints: {', '.join(shipped_checkpoints()) or 'none'}",
             f"\ncheckpoint {name}: {steps} steps of {batch} clips",
             f"latent: {vae.latent_channels} channels, time /{vae.temporal}, space /{vae.spatial}",
             f"trained sizes (frames x height x width): {sizes}",

@@ -60,7 +60,8 @@ def train_vae(preset: Preset, folder: Path, device: torch.device) -> Iterator[Re
     with seeded(config.seed):
         vae = VideoVAE(preset.vae).to(device)
     world = MovingMNIST(WorldConfig(size.frames, size.height, size.width), seed=VAE_WORLD)
-    trainer = Trainer(vae, config)
+    facts = {"vae": asdict(preset.vae), "size": str(size), "crop": preset.vae_crop}
+    trainer = Trainer(vae, config, facts)
     trainer.restore(folder / "vae-state")
     objective = vae_objective(vae, world, config.batch, config.steps, preset.vae_crop)
     yield from logged(
@@ -89,7 +90,10 @@ def train_generator(preset: Preset, folder: Path, device: torch.device) -> Itera
     dataset = LatentDataset(folder / "latents", preset.mix)
     with seeded(config.seed):
         net = TextToLatent(preset.text, preset.dit, VOCABULARY).to(device)
-    trainer = Trainer(net, config)
+    parts = {"text": preset.text, "dit": preset.dit, "flow": preset.flow}
+    facts: dict[str, Any] = {name: asdict(part) for name, part in parts.items()}
+    facts["mix"] = {str(entry.size): entry.share for entry in preset.mix}
+    trainer = Trainer(net, config, facts)
     trainer.restore(folder / "generator-state")
     objective = diffusion_objective(net, dataset, config.batch, preset.flow)
     log = folder / "log-generator.jsonl"

@@ -10,11 +10,13 @@ A run is a function of (config, seed) alone: every random number of step n comes
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -71,10 +73,21 @@ def autocast(device: torch.device) -> AbstractContextManager[object]:
 
 
 class Trainer:
-    """A module with its optimizers and averaged weights; knows how to step, save and restore."""
+    """A module with its optimizers and averaged weights; knows how to step, save and restore.
 
-    def __init__(self, module: nn.Module, config: TrainConfig) -> None:
+    Args:
+        module: what to train.
+        config: how.
+        facts: what else fixes the run, JSON-able, e.g. the data it is trained on; a checkpoint of other
+            facts is not resumed.
+    """
+
+    def __init__(
+        self, module: nn.Module, config: TrainConfig, facts: dict[str, Any] | None = None
+    ) -> None:
         self.module, self.config = module, config
+        self.settings = json.loads(json.dumps(asdict(config) | (facts or {})))  # as it is read back
+        del self.settings["checkpoint_every"]  # changes no number
         self.optimizers = make_optimizers(module, config.lr, config.weight_decay, config.muon)
         self.ema = PowerEMA(module, config.ema_gamma)
         self.step = 0
@@ -123,7 +136,7 @@ class Trainer:
             flat, rest = flatten_optimizer(optimizer.state_dict())
             tensors |= {f"optimizer{i}.{k}": v for k, v in flat.items()}
             states.append(rest)
-        save_state(folder, self.step, tensors, {"train": asdict(self.config), "optimizers": states})
+        save_state(folder, self.step, tensors, {"settings": self.settings, "optimizers": states})
 
     def restore(self, folder: Path) -> bool:
         """Continue from the newest checkpoint in `folder` that verifies; False if there is none.
@@ -136,8 +149,8 @@ class Trainer:
         if found is None:
             return False
         step, tensors, meta = found
-        theirs, ours = meta["train"], asdict(self.config)
-        changed = [k for k in ours if k != "checkpoint_every" and theirs.get(k) != ours[k]]
+        theirs, ours = meta["settings"], self.settings
+        changed = [k for k in ours if theirs.get(k) != ours[k]]
         if changed:
             listed = ", ".join(f"{k}: {theirs.get(k)} -> {ours[k]}" for k in changed)
             raise ValueError(

@@ -26,9 +26,10 @@ def main() -> None:
     for number, clip in enumerate(clips, start=1):
         clip.save(OUT / f"clip-{number}.mp4")
         print(f"{OUT}/clip-{number}.mp4  {clip.prompt}")
-    together = grid(clips)
-    together.save(OUT / "grid.webp")
-    together.save(OUT / "strip.png")
+    grid(clips, columns=len(clips)).save(
+        OUT / "grid.webp", scale=3
+    )  # larger, so that colors stay sharp
+    grid(clips, columns=1).save(OUT / "strip.png", scale=1)
     print(f"{OUT}/grid.webp    all three, animated\n{OUT}/strip.png    all three, frame by frame")
     print(
         f"Made in {seconds:.1f} s. Your own: .venv/bin/minisora generate 'a blue 7 moving down' -o seven.mp4"
