@@ -90,9 +90,12 @@ def train_generator(preset: Preset, folder: Path, device: torch.device) -> Itera
     dataset = LatentDataset(folder / "latents", preset.mix)
     with seeded(config.seed):
         net = TextToLatent(preset.text, preset.dit, VOCABULARY).to(device)
-    parts = {"text": preset.text, "dit": preset.dit, "flow": preset.flow}
-    facts: dict[str, Any] = {name: asdict(part) for name, part in parts.items()}
-    facts["mix"] = {str(entry.size): entry.share for entry in preset.mix}
+    facts: dict[str, Any] = {
+        "text": asdict(preset.text),
+        "dit": asdict(preset.dit),
+        "flow": asdict(preset.flow),
+        "mix": {str(entry.size): entry.share for entry in preset.mix},
+    }
     trainer = Trainer(net, config, facts)
     trainer.restore(folder / "generator-state")
     objective = diffusion_objective(net, dataset, config.batch, preset.flow)
