@@ -1,7 +1,7 @@
 """Optimizers and schedules: Muon for the hidden matrices, AdamW for the rest, EMA of the weights.
 
 Used by `train`. `torch.optim.Muon` orthogonalises in bfloat16, which a CPU without bfloat16 units emulates
-(on such a machine one 256 x 768 matrix took 60x as long as in fp32), so Muon stands here with the number type
+at great cost, so Muon stands here with the number type
 as an argument; AdamW is torch's own.
 
 Sources: Muon, Jordan et al. 2024 (kellerjordan.github.io/posts/muon); its scale against AdamW, Moonlight
