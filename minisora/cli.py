@@ -35,7 +35,9 @@ class Generate:
     seed: int = 0
     """The same seed, prompt and size give the same clip."""
     steps: int = 30
-    """Sampler steps: more is slower and finer."""
+    """Sampler steps of each latent frame: more is slower and finer."""
+    lag: int = 6
+    """Steps by which a latent frame starts after the one before it; 0 makes all at once."""
     guidance_scale: float = 3.0
     """How closely to follow the prompt; 1 is no guidance."""
     sampler: str = "dpmpp_2m"
@@ -60,6 +62,7 @@ class Generate:
                 steps=self.steps,
                 guidance_scale=self.guidance_scale,
                 sampler=self.sampler,
+                lag=self.lag,
                 progress=True,
             )
             writer.add(clip.video)

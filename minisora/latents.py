@@ -1,9 +1,12 @@
 """Latents cached on disk: encode a world once with the frozen VAE, train on it many times.
 
 Stands on `vae` and `worlds`; `objectives` reads batches from here. A shard is one safetensors file with the
-posterior mean and standard deviation of a few hundred clips of one size, and their facts as JSON, from which
-captions are written anew, with other words, whenever a clip is drawn. Finished shards are kept, so a build
-that was interrupted goes on where it stopped.
+posterior means of a few hundred clips of one size, and their facts as JSON, from which captions are written
+anew, with other words, whenever a clip is drawn. Finished shards are kept, so a build that was interrupted
+goes on where it stopped.
+
+Means, not draws: under a strong KL term a third of a draw's variance is noise of the posterior, which the
+transformer would be asked for and cannot know. The decoder was trained on draws and forgives errors that small.
 """
 
 from __future__ import annotations
@@ -36,13 +39,6 @@ def fingerprint(vae: VideoVAE) -> str:
 
 
 @torch.no_grad()
-def encode_clips(vae: VideoVAE, videos: Tensor) -> tuple[Tensor, Tensor]:
-    """Normalised posterior mean and standard deviation, each (B, Z, t, h, w), of videos (B, 3, T, H, W)."""
-    q = vae.posterior(videos)
-    std = torch.exp(0.5 * q.logvar) / vae.latent_std[:, None, None, None]
-    return vae.normalize(q.mean), std
-
-
 def build_latents(
     vae: VideoVAE, mix: Sequence[MixEntry], clips: int, folder: Path, seed: int, batch: int = 10
 ) -> Iterator[int]:
@@ -80,12 +76,11 @@ def build_latents(
             for first in range(end - SHARD, end, batch):
                 drawn = [world[i] for i in range(first, min(first + batch, end))]
                 videos = torch.stack([clip.video for clip in drawn]).to(device)
-                parts.append(torch.stack(encode_clips(vae, videos)).half().cpu())
+                parts.append(vae.encode(videos).half().cpu())
                 scenes += [clip.facts.to_dict() for clip in drawn]
                 done += len(drawn)
                 yield done
-            mean, std = torch.cat(parts, dim=1)
-            save_weights(path, {"mean": mean, "std": std}, {"vae": key, "scenes": scenes})
+            save_weights(path, {"latents": torch.cat(parts)}, {"vae": key, "scenes": scenes})
 
 
 def check_fingerprint(path: Path, key: str) -> None:
@@ -101,18 +96,15 @@ def check_fingerprint(path: Path, key: str) -> None:
 
 @dataclass
 class LatentGroup:
-    """All cached clips of one size: mean and std (N, Z, t, h, w) as fp16, and the facts of each."""
+    """All cached clips of one size: latents (N, Z, t, h, w) as fp16, and the facts of each."""
 
-    mean: Tensor
-    std: Tensor
+    latents: Tensor
     scenes: list[Scene]
 
     def draw(self, count: int, generator: torch.Generator) -> tuple[Tensor, list[Scene]]:
-        """`count` random clips, each a fresh draw from its posterior: ((count, Z, t, h, w), facts)."""
+        """`count` random clips: ((count, Z, t, h, w) float32, the facts of each)."""
         picks = torch.randint(len(self.scenes), (count,), generator=generator)
-        mean, std = self.mean[picks].float(), self.std[picks].float()
-        z = mean + std * torch.randn(mean.shape, generator=generator)
-        return z, [self.scenes[i] for i in picks.tolist()]
+        return self.latents[picks].float(), [self.scenes[i] for i in picks.tolist()]
 
 
 class LatentDataset:
@@ -172,10 +164,9 @@ class LatentDataset:
 
 def read_group(paths: list[Path]) -> LatentGroup:
     """Join the shards of one size; their numbers stay fp16 in memory."""
-    means, stds, scenes = [], [], []
+    parts, scenes = [], []
     for path in paths:
         tensors, config = load_weights(path, dtype=None)
-        means.append(tensors["mean"])
-        stds.append(tensors["std"])
+        parts.append(tensors["latents"])
         scenes += [Scene.from_dict(facts) for facts in config["scenes"]]
-    return LatentGroup(torch.cat(means), torch.cat(stds), scenes)
+    return LatentGroup(torch.cat(parts), scenes)

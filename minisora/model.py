@@ -20,7 +20,7 @@ from minisora.flow import token_shift
 from minisora.network import ModelConfig, TextToLatent
 from minisora.patches import pack, token_grid, unpack
 from minisora.paths import data_file
-from minisora.sample import SAMPLERS, Denoiser, frame_schedule, guide, in_interval, timesteps
+from minisora.sample import SAMPLERS, Denoiser, guide, in_interval, pyramid_schedule, timesteps
 from minisora.vae import VideoVAE
 
 if TYPE_CHECKING:
@@ -62,6 +62,7 @@ class MiniSora(nn.Module):
         guidance_scale: float = 3.0,
         guidance_interval: tuple[float, float] = (0.2, 1.0),
         sampler: str = "dpmpp_2m",
+        lag: int = 6,
         progress: bool | Callable[[Tensor], None] = False,
     ) -> VideoClip | list[VideoClip]:
         """Make a clip for each prompt.
@@ -71,10 +72,13 @@ class MiniSora(nn.Module):
             frames: 1 + 4k; 1 makes an image.
             size: (height, width) in pixels, multiples of 16.
             seed: clip i of a batch uses seed + i, so each can be made again alone.
-            steps: sampler steps, 1 or more.
+            steps: sampler steps that each latent frame passes through, 1 or more.
             guidance_scale: 1 follows the prompt as trained; higher follows it more closely, with less variety.
             guidance_interval: noise levels between which guidance acts (2404.07724).
             sampler: "euler", "heun" or "dpmpp_2m".
+            lag: steps by which a latent frame starts after the one before it, so that it can follow a cleaner
+                one: 0 makes all at once, `steps` one after the other. The network runs for `steps` plus `lag`
+                for each latent frame after the first.
             progress: True shows a bar; a function is called after each step with the present guess at
                 the clean latents (B, Z, t, h, w), for previews.
 
@@ -91,11 +95,11 @@ class MiniSora(nn.Module):
         noise = torch.stack([self.noise(frames, size, seed + i) for i in range(len(prompts))])
         denoise = self.denoiser(prompts, guidance_scale, guidance_interval)
         times = timesteps(steps, self.shift(noise.shape[2:]), device=self.device)
-        schedule = frame_schedule(times, noise.shape[2])
+        schedule = pyramid_schedule(times, noise.shape[2], lag)
         latent = noise
         with torch.inference_mode():
             rounds = SAMPLERS[sampler](denoise, noise, schedule)
-            for latent, guess in with_progress(rounds, steps, shown=progress is True):  # noqa: B007
+            for latent, guess in with_progress(rounds, len(schedule) - 1, shown=progress is True):  # noqa: B007
                 if callable(progress):
                     progress(guess)
             videos = self.vae.decode(latent).clamp(0.0, 1.0).cpu()

@@ -141,6 +141,8 @@ class Trainer:
     def restore(self, folder: Path) -> bool:
         """Continue from the newest checkpoint in `folder` that verifies; False if there is none.
 
+        A run may be made longer or shorter until its cool-down begins: so far it is then the same run.
+
         Raises:
             CheckpointError: if there are checkpoints and none can be read.
             ValueError: if the checkpoint belongs to a run with another configuration.
@@ -151,6 +153,8 @@ class Trainer:
         step, tensors, meta = found
         theirs, ours = meta["settings"], self.settings
         changed = [k for k in ours if theirs.get(k) != ours[k]]
+        if set(changed) <= {"steps", "cooldown"} and same_rates(theirs, ours, step):
+            changed = []
         if changed:
             listed = ", ".join(f"{k}: {theirs.get(k)} -> {ours[k]}" for k in changed)
             raise ValueError(
@@ -174,6 +178,14 @@ class Trainer:
     def averaged(self) -> dict[str, Tensor]:
         """State dict with the averaged weights in place of the last ones; buffers as they are."""
         return self.module.state_dict() | self.ema.shadow
+
+
+def same_rates(theirs: dict[str, Any], ours: dict[str, Any], steps: int) -> bool:
+    """Whether two runs' settings gave the same step sizes in the first `steps` steps."""
+    schedules = [(s["steps"], s["warmup"], s["cooldown"]) for s in (theirs, ours)]
+    return all(
+        learning_rate(n, *schedules[0]) == learning_rate(n, *schedules[1]) for n in range(steps)
+    )
 
 
 def part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -17,7 +17,7 @@ import minisora
 from minisora.checkpoint import CheckpointError, read_config
 from minisora.model import MiniSora, load
 from minisora.paths import DataError
-from minisora.sample import SAMPLERS, dpmpp_2m, frame_schedule, guided, timesteps
+from minisora.sample import SAMPLERS, dpmpp_2m, guided, pyramid_schedule, timesteps
 from minisora.video import VideoClip
 
 PROMPTS = [
@@ -33,7 +33,7 @@ def model() -> MiniSora:
 
 
 def make(model: MiniSora, prompt: str = "a red 3", **how: object) -> VideoClip:
-    how = {"frames": 5, "size": (32, 32), "steps": 3} | how
+    how = {"frames": 5, "size": (32, 32), "steps": 3, "lag": 0} | how
     clip = model.generate(prompt, **how)
     assert isinstance(clip, VideoClip)
     return clip
@@ -72,7 +72,7 @@ def test_the_clip_is_an_ordinary_tensor(model: MiniSora) -> None:
 @pytest.mark.parametrize("guidance_scale", [1.0, 3.0])
 def test_a_clip_of_a_batch_is_the_clip_made_alone(model: MiniSora, guidance_scale: float) -> None:
     """Also where the prompts differ in length: one must not lengthen the other."""
-    how = {"frames": 5, "size": (32, 48), "steps": 4, "guidance_scale": guidance_scale}
+    how = {"frames": 5, "size": (32, 48), "steps": 4, "lag": 2, "guidance_scale": guidance_scale}
     clips = model.generate(PROMPTS, seed=11, **how)
     assert isinstance(clips, list) and [clip.prompt for clip in clips] == PROMPTS
     for i, clip in enumerate(clips):
@@ -106,18 +106,21 @@ def test_every_sampler_runs(model: MiniSora, sampler: str) -> None:
     assert make(model, sampler=sampler).video.isfinite().all()
 
 
-def test_generate_is_the_sampler_on_two_denoisers(model: MiniSora) -> None:
+@pytest.mark.parametrize("lag", [0, 2])
+def test_generate_is_the_sampler_on_two_denoisers(model: MiniSora, lag: int) -> None:
     """Prompted and unprompted clips in one sequence, against each in a sequence of its own."""
     prompt, how = PROMPTS[1], {"seed": 5, "guidance_scale": 2.5, "guidance_interval": (0.3, 0.9)}
     noise = model.noise(5, (32, 48), 5)[None]
     run = guided(model.denoiser([prompt]), model.denoiser([""]), 2.5, (0.3, 0.9))
-    schedule = frame_schedule(timesteps(6, model.shift(noise.shape[2:])), noise.shape[2])
+    times = timesteps(6, model.shift(noise.shape[2:]))
+    schedule = pyramid_schedule(times, noise.shape[2], lag)
+    assert len(schedule) - 1 == 6 + lag  # two latent frames
     latent = noise
     with torch.no_grad():
         for step in dpmpp_2m(run, noise, schedule):
             latent = step[0]
         wanted = model.vae.decode(latent)[0].clamp(0, 1)
-    assert_close(make(model, prompt, size=(32, 48), steps=6, **how).video, wanted)
+    assert_close(make(model, prompt, size=(32, 48), steps=6, lag=lag, **how).video, wanted)
 
 
 def test_guidance_of_one_needs_half_the_work(
@@ -149,7 +152,7 @@ def test_the_shift_grows_with_the_clip_as_in_training(model: MiniSora) -> None:
 def test_progress_calls_back_with_the_guess_of_each_step(model: MiniSora) -> None:
     guesses: list[Tensor] = []
     clips = model.generate(
-        ["a red 3", "a blue 5"], frames=5, size=(32, 48), steps=4, progress=guesses.append
+        ["a red 3", "a blue 5"], frames=5, size=(32, 48), steps=4, lag=0, progress=guesses.append
     )
     assert len(guesses) == 4 and {tuple(g.shape) for g in guesses} == {(2, 4, 2, 4, 6)}
     # The last step ends in its guess, so the last preview is the clip itself.
@@ -192,6 +195,7 @@ def test_unknown_words_are_named_and_known_ones_are_not(model: MiniSora) -> None
         ({"frames": -4}, "nearest is 1"),
         ({"sampler": "ddim"}, "Unknown sampler 'ddim'; choose one of euler, heun, dpmpp_2m"),
         ({"steps": 0}, "steps is 0; give at least 1"),
+        ({"lag": -1}, "lag is -1; give 0 or more"),
     ],
 )
 def test_what_cannot_be_made_is_refused_in_one_sentence(

@@ -213,7 +213,7 @@ def other(value: float | bool) -> float | bool:
 
 @pytest.mark.parametrize("field", [f.name for f in dataclasses.fields(TrainConfig)])
 def test_another_configuration_is_refused(tmp_path: Path, field: str) -> None:
-    config = dataclasses.replace(CONFIG, steps=1)
+    config = dataclasses.replace(CONFIG, steps=12)
     net = small_net()
     run(Trainer(net, config), regression(net), tmp_path)
     changed = dataclasses.replace(config, **{field: other(getattr(config, field))})
@@ -226,6 +226,20 @@ def test_another_configuration_is_refused(tmp_path: Path, field: str) -> None:
         trainer.restore(tmp_path)
     assert "\n" not in str(error.value)
     assert_same_bits(state_of(trainer), before)
+
+
+def test_a_run_may_be_made_longer_until_its_cooldown_begins(tmp_path: Path) -> None:
+    long = dataclasses.replace(CONFIG, steps=90)
+    straight = Trainer(small_net(), long)
+    run(straight, regression(straight.module))
+    begun = Trainer(small_net(), CONFIG)  # 60 steps, cool-down from step 42
+    records = fit(begun, regression(begun.module), tmp_path)
+    while begun.step < 40:
+        next(records)
+    resumed = Trainer(small_net(), long)
+    assert resumed.restore(tmp_path)
+    run(resumed, regression(resumed.module))
+    assert_same_bits(state_of(resumed), state_of(straight))
 
 
 def test_another_network_is_refused_in_one_sentence(tmp_path: Path) -> None:

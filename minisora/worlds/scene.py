@@ -25,7 +25,8 @@ COLORS: dict[str, tuple[int, int, int]] = {
     "orange": (255, 145, 20),
     "white": (250, 250, 250),
 }
-SIZES: dict[str, int] = {"small": 16, "medium": 21, "large": 27}  # the digit's longer side, px
+# The digit's longer side, px. A small one is as MNIST drew it: a smaller one would lose strokes.
+SIZES: dict[str, int] = {"small": 20, "medium": 24, "large": 28}
 SPEEDS: dict[str, float] = {"slow": 0.75, "medium": 1.5, "fast": 2.5}  # px per frame
 _DIAGONAL = 0.5**0.5
 DIRECTIONS: dict[str, tuple[float, float]] = {  # unit vectors (y, x)
