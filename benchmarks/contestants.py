@@ -44,13 +44,10 @@ class RandomLatents(LatentDataset):
         for number, entry in enumerate(mix):
             size = entry.size
             world = MovingMNIST(WorldConfig(size.frames, size.height, size.width), seed=number)
-            mean = torch.zeros(
-                clips,
-                *vae.latent_shape(size.frames, size.height, size.width),
-                dtype=torch.float16,
-            )
+            shape = (clips, *vae.latent_shape(size.frames, size.height, size.width))
+            latents = torch.randn(shape, generator=torch.Generator().manual_seed(number)).half()
             scenes = [world.scene(i) for i in range(clips)]
-            self.groups[size] = LatentGroup(mean, torch.ones_like(mean), scenes)
+            self.groups[size] = LatentGroup(latents, scenes)
 
 
 @contextmanager

@@ -33,11 +33,13 @@ from tqdm.auto import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout, and its tests' reader
 
-from benchmarks.common import RESULTS, machine, mean, share, update_results
+from benchmarks.common import RESULTS, machine, update_results
+from minisora.metrics.intervals import mean, share
+from minisora.metrics.reader import DigitReader, accuracy
 from minisora.model import MiniSora, checkpoint_folder, load
 from minisora.vae import VideoVAE
 from minisora.worlds import MovingMNIST, Scene, WorldConfig
-from tests.reader import DigitReader, accuracy, cached_reader, read_clip
+from tests.reader import cached_reader, read_clip
 
 HeldOut = Literal["exclude", "only", "any"]
 VAE_SEED, TEST_SEED, HELD_OUT_SEED = 9001, 9002, 9003  # worlds that nothing is trained on
@@ -62,7 +64,9 @@ class Settings:
     seed: int = 0
     """Clip i starts from the noise of seed + i."""
     steps: int = 30
-    """Sampler steps."""
+    """Sampler steps of each latent frame."""
+    lag: int = 0
+    """Steps by which a latent frame starts after the one before it."""
     guidance_scale: float = 3.0
     """1 is no guidance."""
     guidance_interval: tuple[float, float] = (0.2, 1.0)
@@ -81,7 +85,7 @@ class Settings:
     @property
     def sampling(self) -> dict[str, Any]:
         """What `MiniSora.generate` is told beside the prompt."""
-        names = ("steps", "guidance_scale", "guidance_interval", "sampler")
+        names = ("steps", "lag", "guidance_scale", "guidance_interval", "sampler")
         return {name: getattr(self, name) for name in names}
 
 

@@ -59,7 +59,9 @@ class Settings:
     seed: int = 0
     """Clip i starts from the noise of seed + i."""
     steps: int = 30
-    """Sampler steps."""
+    """Sampler steps of each latent frame."""
+    lag: int = 0
+    """Steps by which a latent frame starts after the one before it."""
     guidance_scale: float = 3.0
     """1 is no guidance."""
     guidance_interval: tuple[float, float] = (0.2, 1.0)
@@ -82,6 +84,7 @@ def generate(model: MiniSora, settings: Settings) -> list[VideoClip]:
             size=(height, width),
             seed=settings.seed + number,
             steps=settings.steps,
+            lag=settings.lag,
             guidance_scale=settings.guidance_scale,
             guidance_interval=settings.guidance_interval,
             sampler=settings.sampler,

@@ -36,7 +36,7 @@ class Generate:
     """The same seed, prompt and size give the same clip."""
     steps: int = 30
     """Sampler steps of each latent frame: more is slower and finer."""
-    lag: int = 6
+    lag: int = 0
     """Steps by which a latent frame starts after the one before it; 0 makes all at once."""
     guidance_scale: float = 3.0
     """How closely to follow the prompt; 1 is no guidance."""

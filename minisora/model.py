@@ -62,7 +62,7 @@ class MiniSora(nn.Module):
         guidance_scale: float = 3.0,
         guidance_interval: tuple[float, float] = (0.2, 1.0),
         sampler: str = "dpmpp_2m",
-        lag: int = 6,
+        lag: int = 0,
         progress: bool | Callable[[Tensor], None] = False,
     ) -> VideoClip | list[VideoClip]:
         """Make a clip for each prompt.

@@ -71,7 +71,9 @@ MOVING_MNIST = Preset(
     text=TextConfig(),
     dit=DiTConfig(depth=6, width=192, num_heads=3),
     # Frames that follow cleaner ones take more than half of the training: clips are made as a roll-out.
-    flow=FlowConfig(shift=4.0, pattern_weights=(0.30, 0.30, 0.30, 0.10)),
+    flow=FlowConfig(
+        shift=4.0, shift_power=0.25, t_min=0.2, pattern_weights=(0.30, 0.30, 0.30, 0.10)
+    ),
     mix=mixture(
         (17, 64, 64, 0.43),
         (1, 64, 64, 0.15),
@@ -90,7 +92,7 @@ MOVING_MNIST = Preset(
         steps=5000, batch=16, lr=2e-3, warmup=100, cooldown=0.4, checkpoint_every=250
     ),
     train=TrainConfig(
-        steps=24_000, batch=32, lr=3e-3, warmup=200, cooldown=0.3, checkpoint_every=200
+        steps=20_000, batch=48, lr=3e-3, warmup=100, cooldown=0.3, checkpoint_every=200
     ),
 )
 

@@ -28,6 +28,7 @@ LAYERS = (
     ("network", "presets"),
     ("train", "objectives"),
     ("model",),
+    ("metrics",),
     ("recipe", "info", "curves"),
     ("cli",),
 )

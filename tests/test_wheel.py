@@ -32,8 +32,9 @@ def wheel(built: Path) -> Path:
 
 
 def expected_data() -> set[str]:
-    """What the wheel must carry of data/: the digits, where they come from, every checkpoint."""
-    shipped = {n for n in repository_files() if n.startswith("data/checkpoints/")}
+    """What the wheel must carry of data/: the digits, where they come from, all that was trained."""
+    folders = ("data/checkpoints/", "data/metrics/")
+    shipped = {n for n in repository_files() if n.startswith(folders)}
     assert any(name.endswith(".safetensors") for name in shipped), "no checkpoint in data/"
     return shipped | {"data/mnist_5k.npz", "data/README.md"}
 

@@ -1,0 +1,171 @@
+"""Known damage to clips, in four strengths: what every measure must notice, and what it must not confuse.
+
+Spatial damage changes every frame. Temporal damage only rearranges frames that stay as they are, or moves whole
+objects by drawing the scene anew: a single frame of it could stand in a real clip, so only a measure that sees
+time can tell.
+
+Each function takes the clip it damages, as its facts (`Scene`) or as drawn (3, T, H, W), a strength from 1 to 4
+and a numpy Generator, and returns a video (3, T, H, W) in [0, 1].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from minisora.worlds import COLORS, DigitFacts, Scene, load_digits
+from minisora.worlds.drawing import render
+
+STRENGTHS = (1, 2, 3, 4)
+
+
+def draw(scene: Scene) -> Tensor:
+    """A scene as a video (3, T, H, W) in [0, 1]."""
+    return torch.from_numpy(render(scene)).permute(3, 0, 1, 2).float() / 255
+
+
+# ------------------------------------------------------------------------- every frame is damaged
+
+
+def blur(scene: Scene, strength: int, rng: np.random.Generator) -> Tensor:
+    """Gaussian blur of sigma 0.5, 1, 1.5 or 2 px."""
+    sigma, video = 0.5 * strength, draw(scene)
+    offset = torch.arange(-6, 7, dtype=torch.float32)
+    weight = torch.exp(-0.5 * (offset / sigma) ** 2)
+    weight = (weight / weight.sum()).expand(3, 1, -1)
+    frames = F.pad(video.transpose(0, 1), (6, 6, 6, 6), mode="replicate")  # T 3 H W
+    frames = F.conv2d(frames, weight[:, :, :, None], groups=3)
+    return F.conv2d(frames, weight[:, :, None, :], groups=3).transpose(0, 1)
+
+
+def noise(scene: Scene, strength: int, rng: np.random.Generator) -> Tensor:
+    """White noise of standard deviation 0.03, 0.06, 0.09 or 0.12."""
+    video = draw(scene)
+    grain = torch.from_numpy(rng.standard_normal(video.shape, dtype=np.float32))
+    return (video + 0.03 * strength * grain).clamp(0, 1)
+
+
+# ------------------------------------------------------- frames stay as they are, their order does not
+
+
+def freeze(scene: Scene, strength: int, rng: np.random.Generator) -> Tensor:
+    """The clip stands still for the last quarter, half, three quarters, or all of its time."""
+    order = np.arange(scene.frames)
+    return draw(scene)[:, np.minimum(order, round((scene.frames - 1) * (1 - strength / 4)))]
+
+
+def shuffle(scene: Scene, strength: int, rng: np.random.Generator) -> Tensor:
+    """Frames change places within windows of 2, 4, 8 or all frames."""
+    window = 2**strength if strength < 4 else scene.frames
+    order = np.arange(scene.frames)
+    for first in range(0, scene.frames, window):
+        part = order[first : first + window]
+        part[:] = np.roll(part, 1) if len(part) < 3 else rng.permutation(part)
+    return draw(scene)[:, order]
+
+
+def reverse(scene: Scene, strength: int, rng: np.random.Generator) -> Tensor:
+    """Time runs backwards for 5, 9, 13 or all but one of 17 frames, in the middle of the clip: it jumps twice.
+
+    A clip that runs backwards as a whole is again a clip of our world.
+    """
+    length = round((scene.frames - 1) * strength / 4)
+    first = (scene.frames - length) // 2
+    order = np.arange(scene.frames)
+    order[first : first + length] = order[first : first + length][::-1]
+    return draw(scene)[:, order]
+
+
+# --------------------------------------------------------------- the scene changes, each frame is a true one
+
+
+def teleport(scene: Scene, strength: int, rng: np.random.Generator) -> Tensor:
+    """All digits jump to another place 1, 2, 3 or 4 times."""
+    video = torch.empty(3, scene.frames, scene.height, scene.width)
+    for part in cut(scene.frames, strength, rng):
+        video[:, part] = draw(scene)[:, part]
+        scene = replace(scene, digits=tuple(elsewhere(scene, d, rng) for d in scene.digits))
+    return video
+
+
+def identity_swap(scene: Scene, strength: int, rng: np.random.Generator) -> Tensor:
+    """All digits turn into other digits 1, 2, 3 or 4 times, on their way."""
+    video = torch.empty(3, scene.frames, scene.height, scene.width)
+    for part in cut(scene.frames, strength, rng):
+        video[:, part] = draw(scene)[:, part]
+        scene = replace(scene, digits=tuple(another(scene, d, rng) for d in scene.digits))
+    return video
+
+
+def color_drift(scene: Scene, strength: int, rng: np.random.Generator) -> Tensor:
+    """All digits change into other colors, 1, 2, 3 or 4 times."""
+    video = torch.empty(3, scene.frames, scene.height, scene.width)
+    for part in cut(scene.frames, strength, rng):
+        video[:, part] = draw(scene)[:, part]
+        free = [c for c in COLORS if c not in {d.color for d in scene.digits}]
+        new = rng.permutation(free)[: len(scene.digits)]
+        digits = [replace(d, color=str(c)) for d, c in zip(scene.digits, new, strict=True)]
+        scene = replace(scene, digits=tuple(digits))
+    return video
+
+
+def count_change(scene: Scene, strength: int, rng: np.random.Generator) -> Tensor:
+    """A digit appears from nothing, or one of two vanishes, and the reverse: 1, 2, 3 or 4 times."""
+    video = torch.empty(3, scene.frames, scene.height, scene.width)
+    digits = scene.digits
+    if len(digits) == 1:
+        free = [c for c in COLORS if c != digits[0].color]
+        guest = another(scene, replace(digits[0], color=str(rng.choice(free))), rng)
+        digits = (*digits, elsewhere(scene, guest, rng))
+    shown = len(scene.digits)
+    for part in cut(scene.frames, strength, rng):
+        video[:, part] = draw(replace(scene, digits=digits[:shown]))[:, part]
+        shown = 3 - shown
+    return video
+
+
+def cut(frames: int, times: int, rng: np.random.Generator) -> list[slice]:
+    """Split a clip's time at `times` random frames into times + 1 parts of at least 2 frames each."""
+    room = frames - 2 * (times + 1)
+    ends = np.sort(rng.integers(0, room + 1, times)) + 2 * np.arange(1, times + 1)
+    return [slice(a, b) for a, b in zip([0, *ends], [*ends, frames], strict=True)]
+
+
+def elsewhere(scene: Scene, digit: DigitFacts, rng: np.random.Generator) -> DigitFacts:
+    """The digit with another start, anywhere in the frame."""
+    half = np.array([digit.height, digit.width]) / 2
+    room = np.array([scene.height, scene.width]) - 2 * half
+    start = half + rng.random(2) * room
+    return replace(digit, start=(float(start[0]), float(start[1])))
+
+
+def another(scene: Scene, digit: DigitFacts, rng: np.random.Generator) -> DigitFacts:
+    """The digit with another class, in the same place, size and color."""
+    digits = load_digits(scene.split, scene.source)  # type: ignore[arg-type]
+    label = int(rng.choice([n for n in range(10) if n != digit.label]))
+    index = int(rng.choice(digits.with_label(label)))
+    shape = np.array(digits.crop(index).shape)
+    height, width = np.maximum(1, np.round(shape * digit.pixels / shape.max())).astype(int).tolist()
+    limit = np.array([scene.height - height / 2, scene.width - width / 2])
+    start = np.clip(digit.start, [height / 2, width / 2], limit).tolist()
+    return replace(
+        digit, label=label, image_index=index, height=height, width=width, start=tuple(start)
+    )
+
+
+CORRUPTIONS: dict[str, Callable[[Scene, int, np.random.Generator], Tensor]] = {
+    "blur": blur,
+    "noise": noise,
+    "freeze": freeze,
+    "shuffle": shuffle,
+    "reverse": reverse,
+    "teleport": teleport,
+    "identity swap": identity_swap,
+    "color drift": color_drift,
+    "count change": count_change,
+}

@@ -1,0 +1,299 @@
+"""Whether the objects of a clip obey the world's law: they keep their number, shape, color and speed, move
+straight, bounce off the walls by reflection, and neither appear nor vanish.
+
+Everything is measured on `tracks`, without knowledge of prompt or facts, so it holds for any clip of the world,
+generated, extended, edited or real. Coordinates as in `tracks`; units are pixels and frames.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from minisora.worlds.scene import reflect
+
+from .tracks import Track, find_tracks
+
+FASTEST = 4.0  # px per frame along an axis that a fit considers; the world's fastest is 2.5
+CONTACT = 0.5  # px: how well it is known where a wall is
+TELEPORT = 4.0  # px: a step that is this much longer than the usual one is a jump
+TRACE = 30.0  # px of ink that may be left to see of an object and yet be too little to track
+CUT = 0.15  # share of its ink that an object must lack to count as cut off by the frame
+
+
+@dataclass(frozen=True)
+class Motion:
+    """The law that fits a track best: from `start`, with `velocity`, reflected by the walls.
+
+    Attributes:
+        start: (y, x) of the centre of mass in the first frame, px.
+        velocity: (y, x) in the first frame, px per frame.
+        error: root mean square distance of the track from the law, px.
+    """
+
+    start: tuple[float, float]
+    velocity: tuple[float, float]
+    error: float
+
+    @property
+    def speed(self) -> float:
+        """px per frame."""
+        return float(np.hypot(*self.velocity))
+
+    def positions(self, t: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+        """Centres of mass (T, 2) at times t (T,), between the walls that `walls` found, px."""
+        room, velocity = np.maximum(high - low, 1e-6), np.array(self.velocity)
+        return reflect(np.array(self.start) - low, velocity, room, t[:, None], offset=low)[0]
+
+
+@dataclass(frozen=True)
+class TrackPhysics:
+    """What one object does. NaN where it does not show the thing, e.g. never bounces.
+
+    Attributes:
+        motion: the law nearest to its path; None if it is seen in fewer than 3 frames.
+        speed_error: spread of its steps' lengths away from walls, over their mean.
+        bend: root mean square distance from a straight line between bounces, px.
+        bounce_error: length of the difference between its velocity after a bounce and the reflected one
+            before it, over the speed.
+        teleports: steps that jump.
+        shape_change: 1 - overlap (intersection over union) of its ink in neighbouring frames, moved onto each
+            other, averaged.
+        color_change: largest distance of its color in a frame from its mean color.
+        cut: share of frames in which the frame's border cuts off a part of it.
+    """
+
+    motion: Motion | None
+    speed_error: float
+    bend: float
+    bounce_error: float
+    teleports: int
+    shape_change: float
+    color_change: float
+    cut: float
+
+
+@dataclass(frozen=True)
+class Physics:
+    """What all objects of a clip do together.
+
+    Attributes:
+        count: objects in a frame, by majority.
+        count_constant: whether it is the same in all frames; one hidden behind another counts.
+        appeared, vanished: objects that come from nothing, or go.
+        tracks: of each object that is seen in at least half of the frames.
+    """
+
+    count: int
+    count_constant: bool
+    appeared: int
+    vanished: int
+    tracks: tuple[TrackPhysics, ...]
+
+
+def measure_physics(video: Tensor, tracks: list[Track] | None = None) -> Physics:
+    """Track all objects of a clip and ask how they move.
+
+    Args:
+        video: (3, T, H, W) in [0, 1].
+        tracks: its tracks, if they are at hand.
+    """
+    tracks = find_tracks(video) if tracks is None else tracks
+    frames, size = video.shape[1], (video.shape[2], video.shape[3])
+    there = np.zeros((len(tracks), frames), int)
+    for n, track in enumerate(tracks):
+        there[n] = _there(track, [o for o in tracks if o is not track], size)
+    counts = there.sum(axis=0)
+    count = int(np.bincount(counts).argmax())
+    return Physics(
+        count=count,
+        count_constant=bool((counts == count).all()),
+        appeared=int((there[:, 0] == 0).sum()),
+        vanished=int((there[:, -1] == 0).sum()),
+        tracks=tuple(
+            track_physics(t, video, size) for t in tracks if 2 * t.present.sum() >= frames
+        ),
+    )
+
+
+def _there(track: Track, others: list[Track], size: tuple[int, int]) -> np.ndarray:
+    """(T,) whether the object is in the frame: seen, or where it should be others cover all but a trace of it."""
+    there = track.present.copy()
+    seen, missing = np.flatnonzero(there), np.flatnonzero(~there)
+    law = fit_motion(track, *walls(track, size)) if len(missing) else None
+    if law is None:
+        return there
+    path = law.positions(np.arange(len(there)), *walls(track, size))
+    for t in missing:
+        known = seen[np.abs(seen - t).argmin()]
+        expected = move(track.masks[known][None], (path[t] - path[known])[None])[0]
+        for other in others:
+            expected = expected * (1 - other.masks[t])
+        there[t] = float(expected.sum()) < TRACE
+    return there
+
+
+def track_physics(track: Track, video: Tensor, size: tuple[int, int]) -> TrackPhysics:
+    """Measure one object of a clip (3, T, H, W) of frames (height, width)."""
+    low, high = walls(track, size)
+    steps, clear = np.diff(track.centre, axis=0), track.clear[:-1] & track.clear[1:]  # (T - 1, 2)
+    # A bounce may fall between two frames, so what could reach the wall in one step counts as near.
+    reach = CONTACT + (np.median(np.abs(steps[clear]), axis=0) if clear.any() else 0.0)
+    near = (track.centre < low + reach) | (track.centre > high - reach)  # (T, 2)
+    free = clear & ~near[:-1].any(1) & ~near[1:].any(1)
+    lengths = np.hypot(*steps.T)
+    usual = float(np.median(lengths[clear])) if clear.any() else np.nan
+    speeds = lengths[free]
+    enough = len(speeds) >= 2 and speeds.mean() > 0.1
+    return TrackPhysics(
+        motion=fit_motion(track, low, high),
+        speed_error=float(speeds.std() / speeds.mean()) if enough else np.nan,
+        bend=_bend(track.centre, free),
+        bounce_error=_bounce_error(steps, clear, near),
+        teleports=int((lengths[clear] > usual + TELEPORT).sum()),
+        shape_change=_shape_change(track),
+        color_change=_color_change(track, video),
+        cut=_cut(track, size),
+    )
+
+
+def walls(track: Track, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """Least and greatest (y, x) its centre of mass can have while all of it is in the frame, px."""
+    if not track.clear.any():
+        return np.zeros(2), np.array(size, float)
+    centre, box = track.centre[track.clear], track.box[track.clear]
+    before = np.median(centre - box[:, :2], axis=0)
+    after = np.median(box[:, 2:] - centre, axis=0)
+    return before, np.maximum(np.array(size) - after, before)
+
+
+def fit_motion(track: Track, low: np.ndarray, high: np.ndarray) -> Motion | None:
+    """The reflected motion nearest to a track wherever it is seen, by a search that narrows in three rounds."""
+    t = np.flatnonzero(track.present)
+    if len(t) < 3:
+        return None
+    fits = [_fit_axis(track.centre[t, a], t, low[a], high[a]) for a in (0, 1)]
+    (y, vy, error_y), (x, vx, error_x) = fits
+    return Motion((y, x), (vy, vx), float(np.sqrt(error_y + error_x)))
+
+
+def _fit_axis(
+    path: np.ndarray, t: np.ndarray, low: float, high: float
+) -> tuple[float, float, float]:
+    """Start, velocity and mean squared error along one axis."""
+    start, velocity = float(np.clip(path[0], low, high)), 0.0
+    reach_start, reach_velocity = 2.0 + FASTEST * float(t[0]), FASTEST
+    best, room = (start, velocity, np.inf), np.maximum(high - low, 1e-6)
+    for points in (81, 21, 21):
+        starts = np.clip(start + reach_start * np.linspace(-1, 1, 33), low, high)
+        velocities = velocity + reach_velocity * np.linspace(-1, 1, points)
+        grid = [g.ravel() for g in np.meshgrid(starts, velocities)]
+        paths, _ = reflect(grid[0][:, None] - low, grid[1][:, None], room, t, np.array(low))
+        errors = np.square(paths - path).mean(axis=1)
+        n = int(errors.argmin())
+        start, velocity = float(grid[0][n]), float(grid[1][n])
+        best = (start, velocity, float(errors[n]))
+        reach_start, reach_velocity = reach_start / 8, reach_velocity * 2.5 / points
+    return best
+
+
+def _bend(centre: np.ndarray, free: np.ndarray) -> float:
+    """Distance of free flights of 3 and more frames from straight lines, px."""
+    deviations: list[np.ndarray] = []
+    for flight in np.split(
+        np.flatnonzero(free), np.flatnonzero(np.diff(np.flatnonzero(free)) > 1) + 1
+    ):
+        if len(flight) < 2:
+            continue
+        points = centre[flight[0] : flight[-1] + 2]
+        points = points - points.mean(axis=0)
+        across = np.linalg.svd(points, full_matrices=False)[2][1]
+        deviations.append(points @ across)
+    return float(np.sqrt(np.square(np.concatenate(deviations)).mean())) if deviations else np.nan
+
+
+def _bounce_error(steps: np.ndarray, clear: np.ndarray, near: np.ndarray) -> float:
+    """How far velocities after bounces are from the reflected ones before, over the speed."""
+    errors = []
+    for axis in (0, 1):
+        turns = np.flatnonzero(steps[:-1, axis] * steps[1:, axis] < 0)
+        for n in turns:
+            # The turn may lie inside either step, so whole steps on both sides of it are compared.
+            before, after = n - 1, n + 2
+            if before < 0 or after >= len(steps) or not clear[before : after + 1].all():
+                continue
+            if not near[n : n + 3, axis].any() or near[n : n + 3, 1 - axis].any():
+                continue  # no wall is near, or the object is in a corner
+            mirrored = steps[before].copy()
+            mirrored[axis] *= -1
+            speed = max(float(np.hypot(*steps[before])), 0.1)
+            errors.append(float(np.hypot(*(steps[after] - mirrored))) / speed)
+    return float(np.mean(errors)) if errors else np.nan
+
+
+def _shape_change(track: Track) -> float:
+    """1 - overlap of the ink of neighbouring clear frames, moved onto each other."""
+    pairs = np.flatnonzero(track.clear[:-1] & track.clear[1:])
+    if not len(pairs):
+        return float("nan")
+    moved = move(track.masks[pairs], track.centre[pairs + 1] - track.centre[pairs])
+    after = track.masks[pairs + 1]
+    both = torch.minimum(moved, after).sum(dim=(1, 2))
+    either = torch.maximum(moved, after).sum(dim=(1, 2))
+    return float((1 - both / either).mean())
+
+
+def move(images: Tensor, shift: np.ndarray) -> Tensor:
+    """Move images (N, H, W) by (N, 2) pixels (y, x), to parts of a pixel."""
+    height, width = images.shape[1:]
+    theta = torch.eye(2, 3).repeat(len(images), 1, 1)
+    theta[:, 0, 2] = -torch.from_numpy(shift[:, 1]).float() * 2 / width
+    theta[:, 1, 2] = -torch.from_numpy(shift[:, 0]).float() * 2 / height
+    grid = F.affine_grid(theta, [len(images), 1, height, width], align_corners=False)
+    return F.grid_sample(images[:, None], grid, align_corners=False)[:, 0]
+
+
+def _color_change(track: Track, video: Tensor) -> float:
+    """Largest distance of the color of a clear frame's solid ink from the mean one."""
+    colors = [
+        video[:, t][:, solid].median(dim=1).values
+        for t in np.flatnonzero(track.clear)
+        if (solid := track.masks[t] > 0.9).sum() >= 4
+    ]
+    if not colors:
+        return float("nan")
+    each = torch.stack(colors)
+    return float((each - each.mean(dim=0)).norm(dim=1).max())
+
+
+def _cut(track: Track, size: tuple[int, int]) -> float:
+    """Share of clear frames in which ink touches the border and a part of the object is missing."""
+    frames = np.flatnonzero(track.clear)
+    if not len(frames):
+        return float("nan")
+    whole = np.quantile(track.area[frames], 0.75)
+    box = track.box[frames]
+    touches = (box[:, :2] < 0.5).any(1) | (box[:, 2] > size[0] - 0.5) | (box[:, 3] > size[1] - 0.5)
+    return float((touches & (track.area[frames] < (1 - CUT) * whole)).mean())
+
+
+def seam_error(video: Tensor) -> tuple[float, float]:
+    """How badly a clip (3, T, H, W) loops, by its worst object; in a perfect loop the seam is a step like all others.
+
+    Returns:
+        what the step over the seam misses in position, px, and how much the velocities on its two sides differ,
+        px per frame; infinite if an object is not there at both ends.
+    """
+    position, velocity = 0.0, 0.0
+    for track in find_tracks(video):
+        if not (track.present[[0, 1, -2, -1]]).all():
+            return float("inf"), float("inf")
+        before, after = (track.centre[n + 1] - track.centre[n] for n in (-2, 0))
+        miss = track.centre[0] - (track.centre[-1] + (before + after) / 2)
+        position = max(position, float(np.hypot(*miss)))
+        velocity = max(velocity, float(np.hypot(*(after - before))))
+    return position, velocity
