@@ -5,8 +5,8 @@ posterior means of a few hundred clips of one size, and their facts as JSON, fro
 anew, with other words, whenever a clip is drawn. Finished shards are kept, so a build that was interrupted
 goes on where it stopped.
 
-Means, not draws: under a strong KL term a third of a draw's variance is noise of the posterior, which the
-transformer would be asked for and cannot know. The decoder was trained on draws and forgives errors that small.
+Means, not draws: under a strong KL term much of a draw is noise of the posterior, which the transformer would
+be asked for and cannot know. The decoder was trained on draws and forgives errors that small.
 """
 
 from __future__ import annotations

@@ -70,7 +70,7 @@ MOVING_MNIST = Preset(
     vae=VAEConfig(),
     text=TextConfig(),
     dit=DiTConfig(depth=6, width=192, num_heads=3),
-    # Frames that follow cleaner ones take more than half of the training: clips are made as a roll-out.
+    # Frames often follow cleaner ones, so that clips can be continued and made as a roll-out.
     flow=FlowConfig(
         shift=4.0, shift_power=0.25, t_min=0.2, pattern_weights=(0.30, 0.30, 0.30, 0.10)
     ),

@@ -16,9 +16,8 @@ import torch
 from torch import Tensor
 
 from minisora.metrics.reader import DigitReader, accuracy, normalize_digit, train_reader
+from minisora.metrics.tracks import ink as ink_of
 from minisora.worlds import COLORS, DIRECTIONS
-
-FOREGROUND = 0.55  # every digit colour has a channel above 0.8, every background stays below 0.4
 
 
 def cached_reader(path: Path) -> DigitReader:
@@ -49,11 +48,6 @@ class Reading:
         down, right = DIRECTIONS[direction]
         cosine = (y * down + x * right) / math.hypot(y, x) / math.hypot(down, right)
         return math.degrees(math.acos(max(-1.0, min(1.0, cosine))))
-
-
-def ink_of(video: Tensor) -> Tensor:
-    """(T, H, W) ink in [0, 1] of video (3, T, H, W): how far the brightest channel is above any background."""
-    return ((video.amax(0) - 0.4) / 0.4).clamp(0, 1)
 
 
 @torch.no_grad()

@@ -58,7 +58,7 @@ def test_vae_reconstructs_test_digits(model: MiniSora, size: tuple[int, int, int
         for i in range(12):
             video = world[i].video[None]
             psnr.append(-10 * (model.vae.reconstruct(video) - video).square().mean().log10().item())
-    assert sum(psnr) / len(psnr) >= 27  # 28.6 and 29.4 dB in benchmarks/results
+    assert sum(psnr) / len(psnr) >= 27  # dB; benchmarks/results has the means of more clips
 
 
 def test_clips_follow_their_prompts(model: MiniSora, reader: DigitReader) -> None:

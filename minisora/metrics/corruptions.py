@@ -86,31 +86,36 @@ def reverse(scene: Scene, strength: int, rng: np.random.Generator) -> Tensor:
 
 def teleport(scene: Scene, strength: int, rng: np.random.Generator) -> Tensor:
     """All digits jump to another place 1, 2, 3 or 4 times."""
-    video = torch.empty(3, scene.frames, scene.height, scene.width)
-    for part in cut(scene.frames, strength, rng):
-        video[:, part] = draw(scene)[:, part]
-        scene = replace(scene, digits=tuple(elsewhere(scene, d, rng) for d in scene.digits))
-    return video
+    return changing(scene, strength, rng, lambda now: [elsewhere(now, d, rng) for d in now.digits])
 
 
 def identity_swap(scene: Scene, strength: int, rng: np.random.Generator) -> Tensor:
     """All digits turn into other digits 1, 2, 3 or 4 times, on their way."""
-    video = torch.empty(3, scene.frames, scene.height, scene.width)
-    for part in cut(scene.frames, strength, rng):
-        video[:, part] = draw(scene)[:, part]
-        scene = replace(scene, digits=tuple(another(scene, d, rng) for d in scene.digits))
-    return video
+    return changing(scene, strength, rng, lambda now: [another(now, d, rng) for d in now.digits])
 
 
 def color_drift(scene: Scene, strength: int, rng: np.random.Generator) -> Tensor:
     """All digits change into other colors, 1, 2, 3 or 4 times."""
+
+    def recolor(now: Scene) -> list[DigitFacts]:
+        free = [c for c in COLORS if c not in {d.color for d in now.digits}]
+        new = rng.permutation(free)[: len(now.digits)]
+        return [replace(d, color=str(c)) for d, c in zip(now.digits, new, strict=True)]
+
+    return changing(scene, strength, rng, recolor)
+
+
+def changing(
+    scene: Scene,
+    times: int,
+    rng: np.random.Generator,
+    change: Callable[[Scene], list[DigitFacts]],
+) -> Tensor:
+    """The clip (3, T, H, W) with its digits replaced by `change` of the scene so far, at `times` random frames."""
     video = torch.empty(3, scene.frames, scene.height, scene.width)
-    for part in cut(scene.frames, strength, rng):
+    for part in cut(scene.frames, times, rng):
         video[:, part] = draw(scene)[:, part]
-        free = [c for c in COLORS if c not in {d.color for d in scene.digits}]
-        new = rng.permutation(free)[: len(scene.digits)]
-        digits = [replace(d, color=str(c)) for d, c in zip(scene.digits, new, strict=True)]
-        scene = replace(scene, digits=tuple(digits))
+        scene = replace(scene, digits=tuple(change(scene)))
     return video
 
 

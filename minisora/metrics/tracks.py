@@ -22,7 +22,7 @@ BACKGROUND, FULL = (
     0.4,
     0.8,
 )  # brightest channel of the lightest background, and of the darkest digit
-LEAST_AREA = 12  # px of ink; less is a speck. The thinnest digit, a small 1, has about 30
+LEAST_AREA = 12  # px of ink; less is a speck
 GAP = 2  # px: strokes this near belong to one object
 NEAR = 2  # px: objects this near may cover each other
 WHOLE = 0.95  # share of its largest area that an object near another shows if nothing hides it
