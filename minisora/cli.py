@@ -1,4 +1,4 @@
-"""The command line: `minisora generate | train | info | reconstruct`.
+"""The command line: `minisora generate | train | info | reconstruct`; `cli_edit` and `cli_evaluate` add the rest.
 
 A thin surface over the package; progress bars, tables and messages live here and nowhere below. Errors that a
 user can mend end in one sentence and exit status 2.
@@ -16,6 +16,10 @@ from typing import Annotated, Any
 
 import tyro
 from tqdm.auto import tqdm
+
+from minisora.arguments import parse_size, pick_device
+from minisora.cli_edit import Animate, Connect, Extend, Inpaint, Loop, Restyle, Story
+from minisora.cli_evaluate import Evaluate
 
 
 @dataclass
@@ -185,31 +189,6 @@ class Bars:
             self.writer.flush()  # its thread dies with the program, and the last lines with it
 
 
-def parse_size(text: str) -> tuple[int, int]:
-    """ "64x96" -> (64, 96), height first."""
-    parts = text.lower().split("x")
-    if len(parts) != 2 or not all(p.isdigit() for p in parts):
-        raise ValueError(f"size {text!r}: write HEIGHTxWIDTH in pixels, e.g. 64x96.")
-    return int(parts[0]), int(parts[1])
-
-
-def pick_device(name: str) -> Any:
-    """The torch device called `name`; "auto" takes the fastest there is."""
-    import torch
-
-    there = {
-        "cuda": torch.cuda.is_available(),
-        "mps": torch.backends.mps.is_available(),
-        "cpu": True,
-    }
-    if name == "auto":
-        name = next(kind for kind, usable in there.items() if usable)
-    if not there.get(name.split(":")[0], False):
-        usable = ", ".join(kind for kind, usable in there.items() if usable)
-        raise ValueError(f"Device {name!r} is not usable here; choose one of auto, {usable}.")
-    return torch.device(name)
-
-
 def show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
     """Print a warning as one line of text, without the place in the code it comes from."""
     print(f"minisora: {message}", file=sys.stderr)
@@ -218,7 +197,21 @@ def show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
 def main() -> None:
     """Entry point of the command `minisora`."""
     warnings.showwarning = show_warning
-    command = tyro.cli(Generate | Train | Info | Reconstruct, prog="minisora")  # type: ignore[arg-type]
+    command = tyro.cli(  # type: ignore[call-overload]
+        Generate
+        | Train
+        | Info
+        | Reconstruct
+        | Evaluate
+        | Animate
+        | Extend
+        | Loop
+        | Connect
+        | Restyle
+        | Inpaint
+        | Story,
+        prog="minisora",
+    )
     try:
         command.run()
     except (ValueError, OSError, RuntimeError) as error:

@@ -118,3 +118,20 @@ class MixEntry:
 
     size: ClipSize
     share: float
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A stretch of the transformer's training on one mix of sizes: small images first, long clips last.
+
+    Attributes:
+        steps: optimizer steps.
+        batch: clips a step, in all sizes together.
+        mix: sizes and their shares of every batch.
+        detailed: share of the captions that are detailed; the rest are short.
+    """
+
+    steps: int
+    batch: int
+    mix: tuple[MixEntry, ...]
+    detailed: float = 0.65

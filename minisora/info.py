@@ -47,12 +47,12 @@ def describe_checkpoint(name: str) -> str:
     data = read_config(checkpoint_folder(name) / "generator.safetensors")
     config, facts = ModelConfig.from_dict(data), data.get("facts", {})
     sizes = ", ".join("x".join(map(str, size)) for size in facts.get("sizes", [])) or "not recorded"
-    steps, batch = facts.get("steps", "?"), facts.get("batch", "?")
+    steps, clips = facts.get("steps", "?"), facts.get("clips", "?")
     vae = config.vae
     return "\n".join(
         [
             f"\nshipped checkpoints: {', '.join(shipped_checkpoints()) or 'none'}",
-            f"\ncheckpoint {name}: {steps} steps of {batch} clips",
+            f"\ncheckpoint {name}: {steps} steps, {clips} clips",
             f"latent: {vae.latent_channels} channels, time /{vae.temporal}, space /{vae.spatial}",
             f"trained sizes (frames x height x width): {sizes}",
             f"words: {' '.join(config.vocabulary)}",

@@ -38,6 +38,11 @@ def fingerprint(vae: VideoVAE) -> str:
     return digest.hexdigest()[:12]
 
 
+def world_seed(seed: int, size: ClipSize) -> int:
+    """Seed of the world whose clips of one size are cached: no two sizes share one."""
+    return ((seed * 1000 + size.frames) * 1000 + size.height) * 1000 + size.width
+
+
 @torch.no_grad()
 def build_latents(
     vae: VideoVAE, mix: Sequence[MixEntry], clips: int, folder: Path, seed: int, batch: int = 10
@@ -49,7 +54,7 @@ def build_latents(
         mix: sizes and their shares of the clips.
         clips: clips in all sizes together; each size gets whole shards.
         folder: where shards go.
-        seed: of the world; each size has a world of its own.
+        seed: of the worlds; each size has one of its own, whatever else is in the mix.
         batch: clips encoded at once.
 
     Yields:
@@ -61,10 +66,10 @@ def build_latents(
     key, done = fingerprint(vae), 0
     total = sum(entry.share for entry in mix)
     device = vae.latent_mean.device
-    for number, entry in enumerate(mix):
+    for entry in mix:
         size = entry.size
         config = WorldConfig(frames=size.frames, height=size.height, width=size.width)
-        world = MovingMNIST(config, seed=seed + number)
+        world = MovingMNIST(config, seed=world_seed(seed, size))
         for shard in range(max(1, round(clips * entry.share / total / SHARD))):
             path = folder / f"{size}-{shard:03d}.safetensors"
             if path.exists():

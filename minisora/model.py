@@ -7,10 +7,10 @@ runs a sampler over them. `load` and `MiniSora.generate` are the package's front
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, overload
 
 import torch
 from torch import Tensor, nn
@@ -20,13 +20,19 @@ from minisora.flow import token_shift
 from minisora.network import ModelConfig, TextToLatent
 from minisora.patches import pack, token_grid, unpack
 from minisora.paths import data_file
-from minisora.sample import SAMPLERS, Denoiser, guide, in_interval, pyramid_schedule, timesteps
+from minisora.sample import (
+    SAMPLERS,
+    Denoiser,
+    Progress,
+    guide,
+    in_interval,
+    pyramid_schedule,
+    timesteps,
+)
 from minisora.vae import VideoVAE
 
 if TYPE_CHECKING:
     from minisora.video import VideoClip
-
-S = TypeVar("S")
 
 
 class MiniSora(nn.Module):
@@ -96,17 +102,24 @@ class MiniSora(nn.Module):
         denoise = self.denoiser(prompts, guidance_scale, guidance_interval)
         times = timesteps(steps, self.shift(noise.shape[2:]), device=self.device)
         schedule = pyramid_schedule(times, noise.shape[2], lag)
-        latent = noise
-        with torch.inference_mode():
-            rounds = SAMPLERS[sampler](denoise, noise, schedule)
-            for latent, guess in with_progress(rounds, len(schedule) - 1, shown=progress is True):  # noqa: B007
-                if callable(progress):
-                    progress(guess)
-            videos = self.vae.decode(latent).clamp(0.0, 1.0).cpu()
-        # A clone is an ordinary tensor: what inference mode makes can never meet a gradient.
-        videos = videos.clone()
+        latent = run(SAMPLERS[sampler](denoise, noise, schedule), len(schedule) - 1, progress)
+        videos = self.pixels(latent)
         clips = [VideoClip(v, self.config.fps, p) for v, p in zip(videos, prompts, strict=True)]
         return clips[0] if isinstance(prompt, str) else clips
+
+    def pixels(self, latent: Tensor) -> Tensor:
+        """Video (B, 3, T, H, W) in [0, 1], on the CPU, from latents (B, Z, t, h, w)."""
+        with torch.inference_mode():
+            video = self.vae.decode(latent).clamp(0.0, 1.0).cpu()
+        return (
+            video.clone()
+        )  # an ordinary tensor: what inference mode makes can never meet a gradient
+
+    def latents(self, video: Tensor) -> Tensor:
+        """Latents (B, Z, t, h, w) of a video (B, 3, T, H, W) in [0, 1]."""
+        with torch.inference_mode():
+            latent = self.vae.encode(video.to(self.device))
+        return latent.clone()
 
     def noise(self, frames: int, size: tuple[int, int], seed: int) -> Tensor:
         """The grid of noise a clip starts from, (Z, t, h, w): its shape sets the clip's size and length."""
@@ -197,13 +210,23 @@ class MiniSora(nn.Module):
             )
 
 
-def with_progress(rounds: Iterator[S], total: int, shown: bool) -> Iterator[S]:
-    """Pass `rounds` on, with a bar of `total` steps if `shown`."""
-    if not shown:
-        return rounds
-    from tqdm.auto import tqdm
+def run(rounds: Progress, total: int, progress: bool | Callable[[Tensor], None]) -> Tensor:
+    """Run a sampler to its end and return the last latents.
 
-    return iter(tqdm(rounds, total=total, desc="denoise", leave=False))
+    Args:
+        rounds: what a sampler yields.
+        total: its steps.
+        progress: True shows a bar; a function is called with the present guess after each step.
+    """
+    if progress is True:
+        from tqdm.auto import tqdm
+
+        rounds = iter(tqdm(rounds, total=total, desc="denoise", leave=False))
+    with torch.inference_mode():
+        for latent, guess in rounds:  # noqa: B007
+            if callable(progress):
+                progress(guess)
+    return latent
 
 
 def checkpoint_folder(name: str | Path) -> Path:

@@ -3,36 +3,44 @@
 Each stage writes to its own place in one folder and goes on where it stopped, so the same call starts a run,
 resumes it after a kill, and does nothing once all is done:
 
-    vae-state/  generator-state/    the last two training states of each stage
+    *-state/                        the last two training states of each stage
+    vae-draft.safetensors           the VAE before its decoder is trained on alone
     vae.safetensors                 the finished VAE, with its latent statistics
     latents/                        cached latents
-    log-vae.jsonl  log-generator.jsonl
+    log-*.jsonl                     a line every few steps of each stage
     model/                          what `minisora.load` reads
 """
 
 from __future__ import annotations
 
 import json
+from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from minisora.checkpoint import load_weights, save_weights
-from minisora.latents import LatentDataset, build_latents
+from minisora.latents import LatentDataset, build_latents, fingerprint
 from minisora.model import MiniSora
 from minisora.network import ModelConfig, TextToLatent
-from minisora.objectives import diffusion_objective, fit_latent_statistics, vae_objective
+from minisora.objectives import (
+    decoder_objective,
+    diffusion_objective,
+    fit_latent_statistics,
+    vae_objective,
+)
 from minisora.presets import Preset
 from minisora.sealed import write_atomic
-from minisora.train import Record, Trainer, fit
+from minisora.train import Objective, Record, Trainer, fit
 from minisora.vae import VideoVAE
 from minisora.worlds import VOCABULARY, MovingMNIST, WorldConfig
 
-VAE_WORLD, LATENT_WORLD, STATISTICS_WORLD = 1, 100, 2  # seeds; the latents use one for each size
+VAE_WORLD, DECODER_WORLD, STATISTICS_WORLD, LATENT_WORLD = 1, 3, 2, 100  # seeds
 LOG_EVERY = 20  # steps averaged into one line of the log
 
 Show = Callable[[Iterator[Any], int, str], Iterator[Any]]
@@ -53,9 +61,13 @@ def model_config(preset: Preset) -> ModelConfig:
 
 
 def train_vae(preset: Preset, folder: Path, device: torch.device) -> Iterator[Record]:
-    """Stage 1: the VAE, to `folder/vae.safetensors`. Yields a record a step; none if it is done."""
-    final, config, size = folder / "vae.safetensors", preset.vae_train, preset.vae_size
-    if final.exists():
+    """Stage 1: the VAE. Yields a record a step; none if it is done.
+
+    It goes to `folder/vae.safetensors`, or to `vae-draft.safetensors` if its decoder is trained on.
+    """
+    config, size = preset.vae_train, preset.vae_size
+    draft, final = folder / "vae-draft.safetensors", folder / "vae.safetensors"
+    if final.exists() or (preset.decoder_train and draft.exists()):
         return
     with seeded(config.seed):
         vae = VideoVAE(preset.vae).to(device)
@@ -72,13 +84,35 @@ def train_vae(preset: Preset, folder: Path, device: torch.device) -> Iterator[Re
         WorldConfig(size.frames, size.height, size.width), seed=STATISTICS_WORLD
     )
     fit_latent_statistics(vae.eval(), statistics_world)
+    path = draft if preset.decoder_train else final
+    save_weights(path, vae.state_dict(), {"vae": asdict(preset.vae), "steps": config.steps})
+
+
+def train_decoder(preset: Preset, folder: Path, device: torch.device) -> Iterator[Record]:
+    """Stage 1, second part: the decoder alone, to `folder/vae.safetensors`. Yields a record a step."""
+    config, size, final = preset.decoder_train, preset.vae_size, folder / "vae.safetensors"
+    if config is None or final.exists():
+        return
+    vae = load_vae(preset, folder / "vae-draft.safetensors", device)
+    vae.decoder.requires_grad_(True)
+    world = MovingMNIST(WorldConfig(size.frames, size.height, size.width), seed=DECODER_WORLD)
+    facts = {"vae": fingerprint(vae), "size": str(size), "crop": preset.vae_crop}
+    trainer = Trainer(vae.decoder, config, facts)
+    trainer.restore(folder / "decoder-state")
+    objective = decoder_objective(vae, world, config.batch, config.steps, preset.vae_crop)
+    yield from logged(
+        fit(trainer, objective, folder / "decoder-state"),
+        folder / "log-decoder.jsonl",
+        trainer.step,
+    )
+    vae.decoder.load_state_dict(trainer.averaged())
     save_weights(final, vae.state_dict(), {"vae": asdict(preset.vae), "steps": config.steps})
 
 
-def load_vae(preset: Preset, folder: Path, device: torch.device) -> VideoVAE:
-    """The finished VAE of stage 1, frozen."""
+def load_vae(preset: Preset, path: Path, device: torch.device) -> VideoVAE:
+    """A VAE of stage 1, frozen."""
     vae = VideoVAE(preset.vae)
-    vae.load_state_dict(load_weights(folder / "vae.safetensors")[0])
+    vae.load_state_dict(load_weights(path)[0])
     return vae.to(device).eval().requires_grad_(False)
 
 
@@ -87,7 +121,6 @@ def train_generator(preset: Preset, folder: Path, device: torch.device) -> Itera
     config = preset.train
     if (folder / "model" / "generator.safetensors").exists():
         return
-    dataset = LatentDataset(folder / "latents", preset.mix)
     with seeded(config.seed):
         net = TextToLatent(preset.text, preset.dit, VOCABULARY).to(device)
     facts: dict[str, Any] = {
@@ -95,28 +128,56 @@ def train_generator(preset: Preset, folder: Path, device: torch.device) -> Itera
         "dit": asdict(preset.dit),
         "flow": asdict(preset.flow),
         "mix": {str(entry.size): entry.share for entry in preset.mix},
+        "curriculum": [asdict(phase) for phase in preset.curriculum],
     }
     trainer = Trainer(net, config, facts)
     trainer.restore(folder / "generator-state")
-    objective = diffusion_objective(net, dataset, config.batch, preset.flow)
+    objective = phased_objective(net, preset, folder / "latents")
     log = folder / "log-generator.jsonl"
     yield from logged(fit(trainer, objective, folder / "generator-state"), log, trainer.step)
     model = MiniSora(model_config(preset))
-    model.vae.load_state_dict(load_vae(preset, folder, device).state_dict())
+    model.vae.load_state_dict(load_vae(preset, folder / "vae.safetensors", device).state_dict())
     model.net.load_state_dict(trainer.averaged())
-    sizes = [[e.size.frames, e.size.height, e.size.width] for e in preset.mix]
-    facts = {"steps": config.steps, "batch": config.batch, "sizes": sizes}
+    seen = {entry.size: None for phase in preset.phases for entry in phase.mix}
+    facts = {
+        "steps": config.steps,
+        "clips": sum(phase.steps * phase.batch for phase in preset.phases),
+        "sizes": [[size.frames, size.height, size.width] for size in sorted(seen)],
+    }
     model.save(folder / "model", dtype=torch.float16, **facts)
 
 
+def phased_objective(net: TextToLatent, preset: Preset, latents: Path) -> Objective:
+    """The diffusion objective of each phase of the preset, in its turn."""
+    ends = list(accumulate(phase.steps for phase in preset.phases))[:-1]
+    objectives = [
+        diffusion_objective(
+            net, LatentDataset(latents, phase.mix), phase.batch, preset.flow, phase.detailed
+        )
+        for phase in preset.phases
+    ]
+    return lambda step, generator: objectives[bisect_right(ends, step)](step, generator)
+
+
+def build_all_latents(preset: Preset, vae: VideoVAE, folder: Path) -> Iterator[int]:
+    """Stage 2: latents for each phase. Yields the number of clips done; a size is encoded only once."""
+    for number, phase in enumerate(preset.phases):
+        for done in build_latents(vae, phase.mix, preset.latents, folder, LATENT_WORLD):
+            yield number * preset.latents + done
+
+
 def train_all(preset: Preset, folder: Path, device: torch.device, show: Show) -> None:
-    """All three stages, each shown by `show`; resumes whatever was begun in `folder`."""
+    """All stages, each shown by `show`; resumes whatever was begun in `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
     for _ in show(train_vae(preset, folder, device), preset.vae_train.steps, "vae"):
         pass
-    vae = load_vae(preset, folder, device)
-    latents = build_latents(vae, preset.mix, preset.latents, folder / "latents", LATENT_WORLD)
-    for _ in show(latents, preset.latents, "latents"):
+    if preset.decoder_train:
+        steps = preset.decoder_train.steps
+        for _ in show(train_decoder(preset, folder, device), steps, "decoder"):
+            pass
+    vae = load_vae(preset, folder / "vae.safetensors", device)
+    latents = build_all_latents(preset, vae, folder / "latents")
+    for _ in show(latents, preset.latents * len(preset.phases), "latents"):
         pass
     for _ in show(train_generator(preset, folder, device), preset.train.steps, "generator"):
         pass

@@ -26,7 +26,9 @@ from minisora.config import TrainConfig
 from minisora.optim import PowerEMA, learning_rate, make_optimizers
 
 Objective = Callable[[int, torch.Generator], tuple[Tensor, dict[str, float]]]
-"""(step, generator) -> (scalar loss, named parts to log). All its randomness comes from the generator."""
+"""(step, generator) -> (scalar loss, named parts to log). All its randomness comes from the generator.
+
+A part called "clips" says how many clips the step held, where that is not `TrainConfig.batch`."""
 
 
 class DivergedError(RuntimeError):
@@ -43,7 +45,7 @@ class Record:
         lr: step size used.
         grad_norm: length of the gradient before clipping.
         seconds: wall-clock of this step.
-        clips_per_second: batch / seconds.
+        clips_per_second: clips in the batch / seconds.
         parts: what the objective names beside its loss.
     """
 
@@ -123,7 +125,7 @@ class Trainer:
             config.lr * factor,
             norm.item(),
             seconds,
-            config.batch / seconds,
+            parts.get("clips", config.batch) / seconds,
             parts,
         )
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from tiny import MINI, tiny_model
+from tiny import MINI, Run, assert_one_sentence, tiny_model
 
 from minisora import cli, latents, presets, recipe
 from minisora.checkpoint import load_weights, saved_steps
@@ -18,45 +17,12 @@ from minisora.model import load
 from minisora.video import read_video, write_video
 from minisora.worlds import MovingMNIST, WorldConfig
 
-Run = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Run `minisora ARGUMENTS`: exit status, output, messages."""
-
-    def call(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["minisora", *map(str, arguments)])
-        status = 0
-        try:
-            cli.main()
-        except SystemExit as error:
-            status = error.code if isinstance(error.code, int) else 1
-        return status, *capsys.readouterr()
-
-    return call
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("checkpoint")
-    facts = {"steps": 7, "batch": 3, "sizes": [[5, 32, 32], [1, 32, 48]]}
-    tiny_model().save(folder, dtype=torch.float16, **facts)
-    return folder
-
 
 @pytest.fixture(scope="module")
 def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("film") / "film.webp"  # exact at this size
     write_video(MovingMNIST(WorldConfig(9, 48, 64), seed=1)[0].video[:, :7, :44, :60], path)
     return path
-
-
-def assert_one_sentence(result: tuple[int, str, str], says: str) -> None:
-    status, _, messages = result
-    lines = [line for line in messages.splitlines() if line.strip()]
-    assert status == 2 and len(lines) == 1, messages
-    assert lines[0].startswith("minisora: ") and says in lines[0], messages
 
 
 # ---- generate ----
@@ -151,7 +117,7 @@ def test_stopping_it_is_no_error(run: Run, monkeypatch: pytest.MonkeyPatch) -> N
 def test_info_lists_presets_sizes_and_words(run: Run, checkpoint: Path) -> None:
     status, output, messages = run("info", "--checkpoint", checkpoint)
     assert status == 0 and messages == ""
-    for text in ("moving-mnist", "wan-14b", "13.0 B", "7 steps of 3 clips", "5x32x32, 1x32x48"):
+    for text in ("moving-mnist", "wan-14b", "13.0 B", "7 steps, 21 clips", "5x32x32, 1x32x48"):
         assert text in output
     assert "4 channels, time /4, space /8" in output
     assert {"red", "magenta", "gradient"} <= set(output.splitlines()[-1].split())
@@ -243,7 +209,8 @@ def test_train_from_nothing_interrupted_everywhere(
     assert status == 0 and f"Model in {whole / 'model'}" in output
     assert "vae" in messages and "generator" in messages and "clips_per_s" in messages
 
-    for stage, at in (("vae", 5), ("latents", 30), ("generator", 1), ("generator", 7)):
+    moments = (("vae", 5), ("decoder", 3), ("latents", 30), ("generator", 2), ("generator", 7))
+    for stage, at in moments:
         with monkeypatch.context() as patch:
             patch.setattr(cli.Bars, "__call__", stopping(stage, at))
             with pytest.raises(Stop):
@@ -253,7 +220,7 @@ def test_train_from_nothing_interrupted_everywhere(
 
     for name in ("vae.safetensors", "model/vae.safetensors", "model/generator.safetensors"):
         assert (parts / name).read_bytes() == (whole / name).read_bytes()
-    for name, every in (("vae", [4, 8]), ("generator", [4, 8, 9])):
+    for name, every in (("vae", [4, 8]), ("decoder", [4, 5]), ("generator", [4, 8, 9])):
         logs = [
             [json.loads(line) for line in (folder / f"log-{name}.jsonl").read_text().splitlines()]
             for folder in (whole, parts)
@@ -278,7 +245,7 @@ def assert_usable(run: Run, folder: Path) -> None:
     clip = model.generate("a red 3", frames=5, size=(32, 32), steps=2)
     assert clip.video.isfinite().all()
     status, output, _ = run("info", "--checkpoint", folder / "model")
-    assert status == 0 and "9 steps of 6 clips" in output and "5x32x32, 1x32x48" in output
+    assert status == 0 and "9 steps, 60 clips" in output and "1x32x32, 1x32x48, 5x32x32" in output
 
 
 def test_train_logs_to_tensorboard_if_asked(run: Run, mini: None, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from tiny import MINI, generator, tiny_vae
 from minisora import latents
 from minisora.checkpoint import CheckpointError, load_weights, save_weights
 from minisora.config import ClipSize, MixEntry
-from minisora.latents import LatentDataset, build_latents, fingerprint
+from minisora.latents import LatentDataset, build_latents, fingerprint, world_seed
 from minisora.worlds import VOCABULARY, MovingMNIST, Scene, WorldConfig, caption
 
 SMALL, WIDE = ClipSize(5, 32, 32), ClipSize(1, 32, 48)
@@ -45,7 +45,9 @@ def test_shards_hold_the_latents_of_the_worlds_clips(tmp_path: Path) -> None:
     names = [f"5x32x32-00{i}" for i in range(3)] + [f"1x32x48-00{i}" for i in range(2)]
     assert sorted(shards(tmp_path)) == sorted(f"{name}.safetensors" for name in names)
     vae = tiny_vae()
-    world = MovingMNIST(WorldConfig(1, 32, 48), seed=9 + 1)  # each size has a world of its own
+    world = MovingMNIST(
+        WorldConfig(1, 32, 48), seed=world_seed(9, WIDE)
+    )  # each size has a world of its own
     tensors, config = load_weights(tmp_path / "1x32x48-001.safetensors", dtype=None)
     assert tensors["latents"].dtype == torch.float16 and config["vae"] == fingerprint(vae)
     for i, facts in enumerate(config["scenes"]):

@@ -24,18 +24,21 @@ LAYERS = (
     ("dit",),
     ("flow",),
     ("sample",),
-    ("edit",),
     ("network", "presets"),
     ("train", "objectives"),
     ("model",),
+    ("complete",),
+    ("edit",),
+    ("story",),
     ("metrics",),
     ("recipe", "info", "curves"),
+    ("arguments", "cli_edit", "cli_evaluate"),
     ("cli",),
 )
 RANK = {module: rank for rank, layer in enumerate(LAYERS) for module in layer}
 MODULES = python_files("minisora")
 # They read video, draw or serve people, and may need more than training does.
-NOT_FOR_TRAINING = ("video", "edit", "curves", "cli")
+NOT_FOR_TRAINING = ("video", "complete", "edit", "story", "curves", "cli")
 LONGEST_MODULE, LONGEST_FUNCTION = 300, 40
 
 

@@ -45,7 +45,9 @@ def test_the_parts_of_a_preset_fit_each_other(name: str) -> None:
     preset = PRESETS[name]
     assert preset.dit.latent_channels == preset.vae.latent_channels
     assert preset.dit.text_width == preset.text.width
-    for entry in preset.mix:  # every size trains: the world makes it, the VAE and the patch take it
+    assert all(phase.steps > 0 and phase.batch > 0 for phase in preset.phases)
+    # Every size trains: the world makes it, the VAE and the patch take it.
+    for entry in (e for phase in preset.phases for e in phase.mix):
         size = entry.size
         WorldConfig(size.frames, size.height, size.width)
         preset.vae.check_video((1, 3, size.frames, size.height, size.width))

@@ -16,15 +16,22 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny import MINI, assert_same_bits, generator, randomize, state_of
+from tiny import MINI, assert_same_bits, generator, randomize, state_of, tiny_vae
 from torch import Tensor, nn
 
+from minisora import latents
 from minisora.checkpoint import load_state, saved_steps
 from minisora.config import TrainConfig
 from minisora.latents import LatentDataset
 from minisora.network import TextToLatent
-from minisora.objectives import diffusion_objective, random_crops, vae_objective
+from minisora.objectives import (
+    decoder_objective,
+    diffusion_objective,
+    random_crops,
+    vae_objective,
+)
 from minisora.presets import TINY, Preset
+from minisora.recipe import build_all_latents, phased_objective
 from minisora.train import DivergedError, Objective, Record, Trainer, fit, step_generator
 from minisora.vae import VideoVAE
 from minisora.worlds import VOCABULARY, MovingMNIST, WorldConfig
@@ -324,6 +331,41 @@ def test_the_diffusion_objective_learns(dataset: LatentDataset) -> None:
     assert all(r.parts["tokens"] >= 8 * (8 + 6) for r in records)  # 8 of text, 6 or more of video
     without = [name for name, p in net.named_parameters() if p.grad is None]
     assert not without
+
+
+def test_the_decoder_alone_learns_from_means_with_a_little_noise() -> None:
+    world = MovingMNIST(WorldConfig(5, 32, 32), seed=1)
+    vae = VideoVAE(MINI.vae)
+    vae.set_latent_statistics(torch.full((4,), 0.3), torch.full((4,), 2.0))
+    loss, parts = decoder_objective(vae, world, 2, 100, (5, 32, 32), noise=0.0)(0, generator())
+    video = random_crops(world, 0, 2, (5, 32, 32), 8, generator())
+    error = 2 * (vae.decode(vae.encode(video)) - video)
+    torch.testing.assert_close(loss, error.square().mean() + 0.1 * error.abs().mean())
+    assert parts.keys() == {"psnr"}
+    loss.backward()
+    assert all(p.grad is None for p in vae.encoder.parameters())
+    assert all(p.grad is not None for p in vae.decoder.parameters())
+    noisy, _ = decoder_objective(vae, world, 2, 100, (5, 32, 32), noise=0.5)(0, generator())
+    assert noisy.item() != loss.item()
+
+
+def test_each_phase_trains_on_its_own_sizes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(latents, "SHARD", 10)
+    for _ in build_all_latents(MINI, tiny_vae(), tmp_path):
+        pass
+    names = {path.name.split("-")[0] for path in tmp_path.iterdir()}
+    assert names == {"1x32x32", "5x32x32", "1x32x48"}
+    net = TextToLatent(MINI.text, MINI.dit, VOCABULARY)
+    records = run(Trainer(net, MINI.train), phased_objective(net, MINI, tmp_path))
+    first, last = MINI.phases
+    assert first.steps + last.steps == MINI.train.steps == len(records)
+    clips = [record.parts["clips"] for record in records]
+    assert clips == [first.batch] * first.steps + [last.batch] * last.steps
+    assert all(r.clips_per_second == pytest.approx(r.parts["clips"] / r.seconds) for r in records)
+    video = 4  # tokens of a 32x32 image; whatever else the sequence holds is text
+    assert all((r.parts["tokens"] - video * first.batch) % 8 == 0 for r in records[: first.steps])
 
 
 # ---- SIGKILL ----

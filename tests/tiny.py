@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
-from minisora.config import TrainConfig, VAEConfig
+from minisora.config import Phase, TrainConfig, VAEConfig
 from minisora.dit import DiTConfig
 from minisora.flow import FlowConfig
 from minisora.model import MiniSora
@@ -33,8 +34,10 @@ MINI = Preset(
     text=TEXT,
     dit=DIT,
     mix=mixture((5, 32, 32, 0.6), (1, 32, 48, 0.4)),
+    curriculum=(Phase(steps=3, batch=8, mix=mixture((1, 32, 32, 1.0)), detailed=0.3),),
     latents=50,
     vae_train=TrainConfig(steps=8, batch=4, lr=2e-3, warmup=2, checkpoint_every=3),
+    decoder_train=TrainConfig(steps=5, batch=4, lr=1e-3, warmup=2, checkpoint_every=2),
     train=TrainConfig(steps=9, batch=6, lr=2e-3, warmup=2, checkpoint_every=2),
     vae_size=dataclasses.replace(Preset().vae_size, frames=5, height=48, width=48),
     vae_crop=(5, 32, 32),
@@ -94,3 +97,14 @@ def assert_same_bits(ours: dict[str, Tensor], theirs: dict[str, Tensor]) -> None
     assert ours.keys() == theirs.keys()
     different = [name for name in ours if not torch.equal(ours[name], theirs[name])]
     assert not different
+
+
+Run = Callable[..., tuple[int, str, str]]
+"""Runs `minisora ARGUMENTS`: exit status, output, messages."""
+
+
+def assert_one_sentence(result: tuple[int, str, str], says: str) -> None:
+    status, _, messages = result
+    lines = [line for line in messages.splitlines() if line.strip()]
+    assert status == 2 and len(lines) == 1, messages
+    assert lines[0].startswith("minisora: ") and says in lines[0], messages

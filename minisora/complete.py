@@ -1,0 +1,157 @@
+"""Complete a clip: make whatever is not known of it. The one function below every edit.
+
+Every latent frame has its own noise level, and the level says what is given: a frame at 0 is data,
+one at 1 is absent. Known pixels come back exactly. Where only some pixels of a latent frame are
+known, and where known frames follow unknown ones (the encoder is causal: its latents depend on the
+past), no latent is known beforehand; there the guess at the clean clip is corrected at every step
+(`keep_known`).
+
+Stands on `model` and `sample`; `edit` stands on it. Legend: T frames, t latent frames, Z channels.
+Sources: a level per frame, Chen et al. 2407.01392; starting from noised content, Meng et al.
+2108.01073 (SDEdit); correcting the guess, Lugmayr et al. 2201.09865 and Song et al. 2307.08123.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from minisora.flow import add_noise, expand_levels
+from minisora.model import MiniSora, run
+from minisora.sample import SAMPLERS, Denoiser, frame_schedule, timesteps
+from minisora.vae import VideoVAE
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How every edit samples; the fields are those of `MiniSora.generate`."""
+
+    steps: int = 30
+    guidance_scale: float = 3.0
+    guidance_interval: tuple[float, float] = (0.2, 1.0)
+    sampler: str = "dpmpp_2m"
+    progress: bool | Callable[[Tensor], None] = False
+
+
+def complete(
+    model: MiniSora,
+    video: Tensor,
+    known: Tensor,
+    prompt: str = "",
+    *,
+    strength: float = 1.0,
+    seed: int = 0,
+    sampling: Sampling = Sampling(),
+) -> Tensor:
+    """Make all pixels of a clip that are not known.
+
+    Args:
+        video: (3, T, H, W) in [0, 1], T = 1 + 4k, of a size that the model makes.
+        known: bool, (T,), (H, W) or (T, H, W).
+        prompt: what the clip shows.
+        strength: noise level to start from, in (0, 1]. At 1 unknown pixels may hold anything; below, what
+            they hold shows through the noise and so has a say.
+        seed: of the noise.
+        sampling: how to sample.
+
+    Returns:
+        (3, T, H, W) in [0, 1]; its known pixels are those of `video`, bit for bit.
+
+    Raises:
+        ValueError: if the mask or the strength does not fit, or nothing is left to make.
+    """
+    known = spread(known, video)
+    if known.all():
+        raise ValueError("All pixels are known, so nothing is left to make; leave some unknown.")
+    if not 0 < strength <= 1:
+        raise ValueError(f"strength={strength}: give a noise level above 0 and at most 1.")
+    whole = known.flatten(1).all(dim=1)  # (T,)
+    given = in_groups(whole, model.config.vae.temporal).all(dim=1)  # (t,)
+    clean = model.latents((video if strength < 1 else hold(video, whole))[None])
+    noise = model.noise(len(whole), (video.shape[2], video.shape[3]), seed)[None]
+    times = timesteps(sampling.steps, model.shift(noise.shape[2:]), device=model.device)
+    times = torch.cat([times.new_tensor([strength]), times[times < strength]])
+    denoise = model.denoiser([prompt], sampling.guidance_scale, sampling.guidance_interval)
+    z = add_noise(clean, noise, times[0])
+    schedule = frame_schedule(times, len(given))
+    if is_beginning(known, given, model.config.vae.temporal):
+        z = torch.where(expand_levels(given[None].to(z.device), z), clean, z)
+        schedule = frame_schedule(times, len(given), given)
+    else:
+        denoise = keep_known(model.vae, denoise, video, known, clean)
+    steps = SAMPLERS[sampling.sampler](denoise, z, schedule)
+    made = model.pixels(run(steps, len(times) - 1, sampling.progress))[0]
+    return torch.where(known, video, made)
+
+
+def keep_known(
+    vae: VideoVAE, denoise: Denoiser, video: Tensor, known: Tensor, clean: Tensor
+) -> Denoiser:
+    """A denoiser whose guess agrees with the known pixels: decode it, put them back, encode it.
+
+    Latent frames that are known altogether are shown to the network clean, as the last correction
+    left them.
+
+    Args:
+        vae: between latents and pixels.
+        denoise: what to correct, for one clip.
+        video: (3, T, H, W), its known pixels.
+        known: bool (T, H, W).
+        clean: latents (1, Z, t, h, w) that stand for known frames before the first correction.
+    """
+    video, known = video.to(clean.device), known.to(clean.device)
+    groups = in_groups(known.flatten(1), vae.config.temporal)  # (t, pixels)
+    given, touched = groups.all(dim=1)[None], groups.any(dim=1)[None]  # (1, t)
+
+    def corrected(z: Tensor, levels: Tensor) -> Tensor:
+        nonlocal clean
+        shown = torch.where(expand_levels(given, z), clean, z)
+        guess = denoise(shown, levels.masked_fill(given, 0.0))
+        guess = torch.where(expand_levels(given, z), clean, guess)
+        clean = vae.encode(torch.where(known, video, vae.decode(guess).clamp(0.0, 1.0)))
+        return torch.where(expand_levels(touched, z), clean, guess)
+
+    return corrected
+
+
+def in_groups(frames: Tensor, group: int) -> Tensor:
+    """What is said of frames, (T, ...) bool, gathered by latent frame: (t, n), the first one's repeated."""
+    frames = frames.unsqueeze(1) if frames.ndim == 1 else frames
+    first = frames[:1].expand(group, -1)
+    return torch.cat([first, frames[1:]]).unflatten(0, (-1, group)).flatten(1)
+
+
+def is_beginning(known: Tensor, given: Tensor, group: int) -> bool:
+    """Whether the given latent frames are the clip's first, and no pixel is known beyond them.
+
+    Then their latents are exact: a causal encoder sees nothing but known frames.
+    """
+    count = int(given.sum())
+    frames = 1 + group * (count - 1) if count else 0
+    return bool(given[:count].all()) and not known[frames:].any()
+
+
+def spread(known: Tensor, video: Tensor) -> Tensor:
+    """`known`, (T,), (H, W) or (T, H, W), as bool (T, H, W)."""
+    frames, height, width = video.shape[1:]
+    if known.shape == (frames,):
+        known = known[:, None, None]
+    if known.shape not in ((frames, 1, 1), (height, width), (frames, height, width)):
+        raise ValueError(
+            f"A mask of shape {tuple(known.shape)} does not fit a clip of {frames} frames of "
+            f"{height}x{width}; give one value a frame, a pixel, or a pixel of each frame."
+        )
+    return known.bool().expand(frames, height, width)
+
+
+def hold(video: Tensor, whole: Tensor) -> Tensor:
+    """The clip (3, T, H, W) with each unknown frame replaced by the nearest known one in time."""
+    if not whole.any():
+        return video
+    places = whole.nonzero().flatten()  # (n,)
+    frames = torch.arange(len(whole))
+    nearest = places[(frames[:, None] - places).abs().argmin(dim=1)]
+    return video[:, nearest]

@@ -1,0 +1,300 @@
+"""Editing: animate, extend, loop, connect, restyle and inpaint, each a few lines over one sampler.
+
+All but `circle` only say what is known of a clip, and leave the rest to `complete`:
+
+    animate    one frame              connect    both ends            restyle    everything, a little
+    extend     one end, or both       loop       both ends            inpaint    some of the pixels
+
+Stands on `complete`. Source of circular sampling: Bi et al. 2502.20307 (Mobius).
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import pairwise
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from minisora.complete import Sampling, complete, spread
+from minisora.flow import add_noise, to_noise
+from minisora.model import MiniSora
+from minisora.sample import timesteps
+from minisora.video import VideoClip
+
+Direction = Literal["forward", "backward", "both"]
+At = int | Literal["first", "middle", "last"]
+WINDOW = 17  # frames that are made at once when a clip grows: the length most trained on
+
+
+def animate(
+    model: MiniSora,
+    image: VideoClip,
+    prompt: str = "",
+    *,
+    frames: int = WINDOW,
+    at: At = "first",
+    seed: int = 0,
+    sampling: Sampling = Sampling(),
+) -> VideoClip:
+    """Set an image in motion: it is one frame of a clip whose other frames are made.
+
+    Args:
+        image: a clip of one frame, of a size that the model makes.
+        prompt: what happens.
+        frames: 1 + 4k.
+        at: which frame the image is: "first", "middle", "last" or its number from 0.
+
+    Raises:
+        ValueError: if the image has more frames than one, or `at` is no frame of the clip.
+    """
+    if image.frames != 1:
+        raise ValueError(
+            f"animate takes an image, this is a clip of {image.frames} frames; use extend, or give "
+            "one of its frames."
+        )
+    place = {"first": 0, "middle": frames // 2, "last": frames - 1}.get(str(at), at)
+    if not isinstance(place, int) or not 0 <= place < frames:
+        raise ValueError(f"at={at!r}: give first, middle, last or a number from 0 to {frames - 1}.")
+    video = image.video.expand(3, frames, -1, -1)
+    known = torch.arange(frames) == place
+    return VideoClip(
+        complete(model, video, known, prompt, seed=seed, sampling=sampling), image.fps, prompt
+    )
+
+
+def extend(
+    model: MiniSora,
+    clip: VideoClip,
+    frames: int,
+    prompt: str | None = None,
+    *,
+    direction: Direction = "forward",
+    context: int = 5,
+    seed: int = 0,
+    sampling: Sampling = Sampling(),
+) -> VideoClip:
+    """Add frames after a clip, before it, or on both sides, window by window.
+
+    Each window is completed from the frames next to it, so a clip can grow without end.
+
+    Args:
+        clip: at least `context` frames, of a size that the model makes.
+        frames: how many to add on each side that grows, >= 1.
+        prompt: what happens; by default the clip's own.
+        direction: "forward", "backward" or "both".
+        context: frames that a new window sees, 1 + 4k and below `WINDOW`.
+
+    Raises:
+        ValueError: for a clip shorter than the context, or a number or direction out of range.
+    """
+    if direction not in ("forward", "backward", "both"):
+        raise ValueError(f"direction={direction!r}: choose forward, backward or both.")
+    if not 1 <= context < WINDOW or context % 4 != 1:
+        raise ValueError(f"context={context}: give 1 + 4k frames below {WINDOW}.")
+    if clip.frames < context or frames < 1:
+        raise ValueError(
+            f"Cannot add {frames} frames to a clip of {clip.frames} with a context of {context}; add "
+            "at least one, and give a clip as long as the context."
+        )
+    words = clip.prompt if prompt is None else prompt
+    video = clip.video
+    for forward in (True, False):
+        if direction != "both" and forward != (direction == "forward"):
+            continue
+        goal, window = video.shape[1] + frames, 0
+        while video.shape[1] < goal:
+            video = grow(model, video, words, forward, context, seed + window, sampling)
+            window += 1
+        video = video[:, :goal] if forward else video[:, -goal:]
+    return VideoClip(video, clip.fps, words)
+
+
+def grow(
+    model: MiniSora,
+    video: Tensor,
+    prompt: str,
+    forward: bool,
+    context: int,
+    seed: int,
+    sampling: Sampling,
+) -> Tensor:
+    """A video (3, T, H, W) with the new frames of one window joined to its end or its beginning."""
+    new = WINDOW - context
+    known = torch.arange(WINDOW) < context if forward else torch.arange(WINDOW) >= new
+    edge = video[:, -context:] if forward else video[:, :context]
+    blank = edge.new_zeros(3, new, *edge.shape[2:])
+    window = torch.cat([edge, blank] if forward else [blank, edge], dim=1)
+    made = complete(model, window, known, prompt, seed=seed, sampling=sampling)
+    return torch.cat([video, made[:, context:]] if forward else [made[:, :new], video], dim=1)
+
+
+def connect(
+    model: MiniSora,
+    a: VideoClip,
+    b: VideoClip,
+    frames: int = 8,
+    prompt: str | None = None,
+    *,
+    context: int = 5,
+    strength: float = 0.8,
+    seed: int = 0,
+    sampling: Sampling = Sampling(),
+) -> VideoClip:
+    """Lead from one clip to another; both are kept, and the frames between them are made.
+
+    What is made starts from a cross-fade of the two ends under noise, so that there is a way.
+
+    Args:
+        a, b: clips of one size and rate, at least `context` frames each.
+        frames: frames between them, a multiple of 4.
+        prompt: what the transition shows; by default the prompts of both.
+        context: frames of each end that the transition sees, 1 + 4k.
+        strength: level of the noise over the cross-fade, in (0, 1].
+
+    Raises:
+        ValueError: if the clips do not fit each other, or a number is out of range.
+    """
+    if a.size != b.size or a.fps != b.fps:
+        raise ValueError(
+            f"{a!r} and {b!r} cannot be connected; bring them to one size and one frame rate."
+        )
+    words = f"{a.prompt}, {b.prompt}".strip(", ") if prompt is None else prompt
+    middle = bridge(model, a.video, b.video, frames, words, context, strength, seed, sampling)
+    return VideoClip(torch.cat([a.video, middle, b.video], dim=1), a.fps, words)
+
+
+def bridge(
+    model: MiniSora,
+    a: Tensor,
+    b: Tensor,
+    frames: int,
+    prompt: str,
+    context: int,
+    strength: float,
+    seed: int,
+    sampling: Sampling,
+) -> Tensor:
+    """The frames (3, frames, H, W) between the end of video a and the beginning of video b."""
+    if min(a.shape[1], b.shape[1]) < context or frames < 4 or frames % 4 or context % 4 != 1:
+        raise ValueError(
+            f"frames={frames} and context={context} between clips of {a.shape[1]} and {b.shape[1]}: "
+            "give a multiple of 4 frames, and a context of 1 + 4k that both clips have."
+        )
+    fade = torch.linspace(0, 1, frames + 2)[1:-1, None, None]
+    between = (1 - fade) * a[:, -1:] + fade * b[:, :1]
+    window = torch.cat([a[:, -context:], between, b[:, : max(4, context - 1)]], dim=1)
+    place = torch.arange(window.shape[1])
+    known = (place < context) | (place >= context + frames)
+    made = complete(model, window, known, prompt, strength=strength, seed=seed, sampling=sampling)
+    return made[:, context : context + frames]
+
+
+def loop(
+    model: MiniSora,
+    clip: VideoClip,
+    frames: int = 8,
+    *,
+    context: int = 5,
+    seed: int = 0,
+    sampling: Sampling = Sampling(),
+) -> VideoClip:
+    """Make a clip that can be played round and round: its end is led back to its beginning.
+
+    Arguments and errors as in `connect`; the prompt is the clip's own.
+    """
+    way = bridge(model, clip.video, clip.video, frames, clip.prompt, context, 1.0, seed, sampling)
+    return replace(clip, video=torch.cat([clip.video, way], dim=1))
+
+
+def circle(
+    model: MiniSora,
+    prompt: str,
+    *,
+    frames: int = 16,
+    size: tuple[int, int] = (64, 64),
+    seed: int = 0,
+    sampling: Sampling = Sampling(),
+) -> VideoClip:
+    """Make an endless loop from a prompt: the ring of frames is turned a little at every step.
+
+    So the seam lies elsewhere at every step, and no place can keep one. The ring is turned in pixels,
+    as the first latent frame of a clip is unlike the others: it holds one frame, they hold four.
+
+    Args:
+        frames: of the loop, a multiple of 4.
+        size: (height, width) in pixels.
+    """
+    group = model.config.vae.temporal
+    noise = model.noise(frames + 1, size, seed)[None]  # the last frame is the first one again
+    denoise = model.denoiser([prompt], sampling.guidance_scale, sampling.guidance_interval)
+    times = timesteps(sampling.steps, model.shift(noise.shape[2:]), device=model.device)
+    generator = torch.Generator().manual_seed(seed)
+    turned, z = 0, noise
+    with torch.inference_mode():
+        for t, s in pairwise(times):
+            guess = denoise(z, t.expand(1, noise.shape[2]))
+            ring = model.vae.decode(guess).clamp(0.0, 1.0)  # 1 3 T+1 H W
+            ring = torch.cat([(ring[:, :, :1] + ring[:, :, -1:]) / 2, ring[:, :, 1:-1]], dim=2)
+            turn = int(torch.randint(frames // group, (), generator=generator))
+            ring, turned = ring.roll(-group * turn, dims=2), turned + group * turn
+            eps = to_noise(z, guess, t)
+            eps = torch.cat([eps[:, :, :1], eps[:, :, 1:].roll(-turn, dims=2)], dim=2)
+            z = add_noise(model.vae.encode(torch.cat([ring, ring[:, :, :1]], dim=2)), eps, s)
+    video = ring[0].roll(turned, dims=1).cpu().clone()
+    return VideoClip(video, model.config.fps, prompt)
+
+
+def restyle(
+    model: MiniSora,
+    clip: VideoClip,
+    prompt: str,
+    *,
+    strength: float = 0.7,
+    seed: int = 0,
+    sampling: Sampling = Sampling(),
+) -> VideoClip:
+    """Make a clip anew under other words, keeping as much of it as noise of that strength leaves.
+
+    Args:
+        clip: 1 + 4k frames of a size that the model makes.
+        prompt: what it shall show.
+        strength: noise level to start from, in (0, 1]: small changes colors, large ones motion too.
+    """
+    nothing = torch.zeros(clip.frames, dtype=torch.bool)
+    made = complete(
+        model, clip.video, nothing, prompt, strength=strength, seed=seed, sampling=sampling
+    )
+    return replace(clip, video=made, prompt=prompt)
+
+
+def inpaint(
+    model: MiniSora,
+    clip: VideoClip,
+    mask: Tensor,
+    prompt: str | None = None,
+    *,
+    seed: int = 0,
+    sampling: Sampling = Sampling(),
+) -> VideoClip:
+    """Make the masked pixels anew and keep all others.
+
+    Args:
+        clip: 1 + 4k frames of a size that the model makes.
+        mask: bool (H, W), (T,) or (T, H, W), true where new pixels are wanted.
+        prompt: what the whole clip shall show; by default the clip's own.
+
+    Raises:
+        ValueError: if the mask does not fit, or masks nothing.
+    """
+    words = clip.prompt if prompt is None else prompt
+    video = clip.video
+    wanted = spread(mask, video)
+    if not wanted.any():
+        raise ValueError("The mask is empty, so nothing is to be made; mark some pixels.")
+    return replace(
+        clip,
+        video=complete(model, video, ~wanted, words, seed=seed, sampling=sampling),
+        prompt=words,
+    )
