@@ -127,9 +127,11 @@ def judge_world(seed: int, size: tuple[int, int, int] = (17, 64, 64)) -> MovingM
     return MovingMNIST(WorldConfig(*size, held_out="any"), seed=JUDGE_WORLD + seed)
 
 
-def train_judge(judge: Judge, seed: int = 0) -> Iterator[tuple[int, float, float]]:
-    """Train on clips that are each seen once; yields (step, loss, share of clips with no wrong answer)."""
-    config, world = judge.config, judge_world(seed)
+def train_judge(
+    judge: Judge, seed: int = 0, size: tuple[int, int, int] = (17, 64, 64)
+) -> Iterator[tuple[int, float, float]]:
+    """Train on clips of one size, each seen once; yields (step, loss, share of clips with no wrong answer)."""
+    config, world = judge.config, judge_world(seed, size)
     optimizer = torch.optim.AdamW(judge.parameters(), lr=config.lr, weight_decay=0.02)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, config.lr, total_steps=config.steps)
     judge.train()

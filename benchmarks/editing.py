@@ -1,0 +1,290 @@
+"""Do the edits do what they promise? Each on clips of the test world whose facts are known.
+
+    python benchmarks/editing.py [--what animate extend loop connect restyle inpaint story] [--clips 200]
+
+- **animate**: the first frame of a real clip is set in motion: is the digit still that digit, does it go as asked?
+- **extend**: a real clip is made four times as long: how much does the velocity change across the joint, against the
+  same place in VAE reconstructions of real clips; which digit is read in the last window?
+- **loop**, **circle**: what the step over the seam misses in place and in velocity, against an ordinary step.
+- **connect**: the largest change from frame to frame in the transition, against an ordinary one.
+- **restyle**: a clip is given another color and background at several strengths: are they reached, and how far is
+  its path from the old one?
+- **inpaint**: one of two digits is painted over: is it gone, and the other untouched?
+- **story**: 60 s from one prompt: identity and number of digits to the end, window by window.
+
+Results go to `benchmarks/results/editing.json`, a section each.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import tyro
+from torch import Tensor
+from tqdm.auto import tqdm
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout
+
+from benchmarks.common import RESULTS, machine, update_results
+from minisora.checkpoint import load_weights
+from minisora.edit import animate, circle, connect, extend, inpaint, loop, restyle
+from minisora.metrics.intervals import mean, share
+from minisora.metrics.physics import seam_error
+from minisora.metrics.reader import DigitReader, load_reader
+from minisora.metrics.reading import ANGLE, Seen, angle_between, read_clip
+from minisora.metrics.tracks import find_tracks
+from minisora.model import MiniSora, load
+from minisora.story import parse_story, roll_out
+from minisora.video import VideoClip
+from minisora.worlds import COLORS, MovingMNIST, Scene, WorldConfig, caption
+from minisora.worlds.backgrounds import BACKGROUNDS
+
+SEED = 9400  # of the test worlds edited here
+STRENGTHS = (0.5, 0.6, 0.7, 0.8, 0.9)
+BEAT = 3  # frames on either side over which a velocity is taken
+
+
+@dataclass
+class Settings:
+    """Quality of the edits."""
+
+    checkpoint: str = "moving-mnist"
+    """A shipped checkpoint or a folder."""
+    what: tuple[str, ...] = (
+        "animate",
+        "extend",
+        "loop",
+        "circle",
+        "connect",
+        "restyle",
+        "inpaint",
+        "story",
+    )
+    """Which edits to measure."""
+    clips: int = 200
+    """Clips of each edit; of stories a tenth."""
+    out: Path = RESULTS / "editing.json"
+    """Where results go."""
+
+
+@dataclass
+class Bench:
+    """A model, a reader, and real clips to edit."""
+
+    model: MiniSora
+    reader: DigitReader
+    clips: int
+
+    def scenes(self, frames: int = 17, digits: int = 1, clips: int | None = None) -> list[Scene]:
+        """Facts of the first clips of the test world."""
+        world = MovingMNIST(
+            WorldConfig(frames, min_digits=digits, max_digits=digits, split="test"), SEED
+        )
+        return [world.scene(i) for i in range(self.clips if clips is None else clips)]
+
+    def draw(self, scene: Scene) -> VideoClip:
+        """The real clip."""
+        from minisora.metrics.corruptions import draw
+
+        return VideoClip(draw(scene), self.model.config.fps, caption(scene))
+
+    def read(self, video: Tensor) -> Seen:
+        """What a clip shows."""
+        return read_clip(video, self.reader)
+
+    def shows(self, video: Tensor, label: int) -> bool:
+        """Whether it shows exactly one digit, and that one."""
+        seen = self.read(video).digits
+        return len(seen) == 1 and seen[0].label == label
+
+
+def measure_animate(bench: Bench) -> dict[str, Any]:
+    """Identity kept and direction followed."""
+    kept, followed = [], []
+    for i, scene in enumerate(tqdm(bench.scenes(), desc="animate")):
+        clip, asked = bench.draw(scene), scene.digits[0]
+        made = animate(bench.model, replace(clip, video=clip.video[:, :1]), clip.prompt, seed=i)
+        seen = bench.read(made.video).digits
+        kept.append(bench.shows(made.video, asked.label))
+        followed.append(bool(seen) and angle_between(seen[0].motion, asked.direction) < ANGLE)
+    return {"identity_kept": share(kept), "direction_followed": share(followed)}
+
+
+def velocity_change(video: Tensor, joint: int) -> float:
+    """Length of the change of velocity from before frame `joint` to after it, px per frame; NaN if it is not seen."""
+    tracks = [
+        t for t in find_tracks(video[:, joint - BEAT - 1 : joint + BEAT + 1]) if t.present.all()
+    ]
+    if len(tracks) != 1:
+        return float("nan")
+    place = tracks[0].centre
+    return float(np.hypot(*((place[-1] - place[BEAT + 1]) - (place[BEAT] - place[0])) / BEAT))
+
+
+def measure_extend(bench: Bench, length: int = 17) -> dict[str, Any]:
+    """Continuity of the motion at the joint, and identity at four times the length."""
+    ours, theirs, kept, exact = [], [], [], []
+    for i, scene in enumerate(tqdm(bench.scenes(33), desc="extend")):
+        clip = bench.draw(scene)
+        start = replace(clip, video=clip.video[:, :length])
+        made = extend(bench.model, start, 3 * length, seed=100 * i).video
+        exact.append(made[:, :length].equal(start.video))
+        kept.append(bench.shows(made[:, -length:], scene.digits[0].label))
+        path = scene.positions()[length - BEAT - 1 : length + BEAT + 1, 0]
+        if np.abs(np.diff(path, 2, axis=0)).max() < 1e-6:  # the true digit meets no wall there
+            with torch.inference_mode():
+                decoded = bench.model.vae.reconstruct(clip.video[None])[0]
+            ours.append(velocity_change(made, length))
+            theirs.append(velocity_change(decoded, length))
+    figures = {"given_exact": share(exact), "identity_at_end": share(kept)}
+    return figures | {"joint_change": mean(ours), "joint_change_reconstructed": mean(theirs)}
+
+
+def ordinary_step(video: Tensor) -> float:
+    """Mean absolute change of a pixel from frame to frame."""
+    return float((video[:, 1:] - video[:, :-1]).abs().mean())
+
+
+def measure_seams(bench: Bench, make: Callable[[Scene, int], Tensor], title: str) -> dict[str, Any]:
+    """Share of loops whose seam, in place and in velocity, is at most 1.5 ordinary steps, and the means."""
+    good, place, velocity = [], [], []
+    for i, scene in enumerate(tqdm(bench.scenes(), desc=title)):
+        video = make(scene, i)
+        tracks = [t for t in find_tracks(video) if t.present.all()]
+        steps = [np.hypot(*np.diff(t.centre, axis=0).T).mean() for t in tracks]
+        miss, turn = seam_error(video)
+        good.append(bool(steps) and max(miss, turn) <= 1.5 * max(steps))
+        if np.isfinite(miss):
+            place.append(miss)
+            velocity.append(turn)
+    return {"seamless": share(good), "position_px": mean(place), "velocity_px": mean(velocity)}
+
+
+def measure_loop(bench: Bench) -> dict[str, Any]:
+    """Loops of real clips."""
+    return measure_seams(
+        bench, lambda scene, i: loop(bench.model, bench.draw(scene), seed=i).video, "loop"
+    )
+
+
+def measure_circle(bench: Bench) -> dict[str, Any]:
+    """Loops from prompts."""
+    return measure_seams(
+        bench, lambda scene, i: circle(bench.model, caption(scene), seed=i).video, "circle"
+    )
+
+
+def measure_connect(bench: Bench, frames: int = 8) -> dict[str, Any]:
+    """Share of transitions without a jump of more than two ordinary steps."""
+    smooth, worst, exact = [], [], []
+    scenes = bench.scenes(clips=bench.clips + 1)
+    for i in tqdm(range(bench.clips), desc="connect"):
+        a, b = bench.draw(scenes[i]), bench.draw(scenes[i + 1])
+        made = connect(bench.model, a, b, frames, seed=i).video
+        window = made[:, a.frames - 1 : a.frames + frames + 1]
+        jump = float((window[:, 1:] - window[:, :-1]).abs().mean(dim=(0, 2, 3)).max())
+        ordinary = (ordinary_step(a.video) + ordinary_step(b.video)) / 2
+        worst.append(jump / ordinary)
+        smooth.append(jump <= 2 * ordinary)
+        exact.append(made[:, : a.frames].equal(a.video) and made[:, -b.frames :].equal(b.video))
+    return {"ends_exact": share(exact), "smooth": share(smooth), "largest_step": mean(worst)}
+
+
+def measure_restyle(bench: Bench) -> dict[str, Any]:
+    """Color and background reached, and distance of the path, at each strength."""
+    found = {}
+    for strength in STRENGTHS:
+        color, ground, label, path = [], [], [], []
+        for i, scene in enumerate(tqdm(bench.scenes(), desc=f"restyle {strength:g}")):
+            rng, old = np.random.default_rng(i), scene.digits[0]
+            hue = str(rng.choice([c for c in COLORS if c != old.color]))
+            back = str(rng.choice([b for b in BACKGROUNDS if b != scene.background]))
+            wanted = replace(scene, background=back, digits=(replace(old, color=hue),))
+            made = restyle(
+                bench.model, bench.draw(scene), caption(wanted), strength=strength, seed=i
+            ).video
+            seen, tracks = bench.read(made), find_tracks(made)
+            color.append([d.color for d in seen.digits] == [hue])
+            ground.append(seen.background == back)
+            label.append([d.label for d in seen.digits] == [old.label])
+            if len(tracks) == 1 and tracks[0].present.all():
+                true = find_tracks(bench.draw(scene).video)[0].centre
+                path.append(float(np.hypot(*(tracks[0].centre - true).T).mean()))
+        found[f"{strength:g}"] = {
+            "color_reached": share(color),
+            "background_reached": share(ground),
+            "digit_kept": share(label),
+            "path_px": mean(path),
+        }
+    return found
+
+
+def measure_inpaint(bench: Bench) -> dict[str, Any]:
+    """Whether a painted-over digit is gone and the other one still there."""
+    gone = []
+    for i, scene in enumerate(tqdm(bench.scenes(digits=2), desc="inpaint")):
+        clip, (back, front) = bench.draw(scene), scene.digits
+        mask = torch.zeros(clip.frames, *clip.size, dtype=torch.bool)
+        for t, (top, left, bottom, right) in enumerate(scene.boxes()[:, 0]):
+            mask[
+                t, max(0, int(top) - 2) : int(bottom) + 3, max(0, int(left) - 2) : int(right) + 3
+            ] = True
+        words = caption(replace(scene, digits=(front,)))
+        seen = bench.read(inpaint(bench.model, clip, mask, words, seed=i).video).digits
+        gone.append([d.color for d in seen] == [front.color] and back.color != front.color)
+    return {"removed": share(gone)}
+
+
+def measure_story(bench: Bench, seconds: float = 60.0) -> dict[str, Any]:
+    """Identity and number along a minute, in tenths of it."""
+    kept: list[list[bool]] = [[] for _ in range(10)]
+    for i, scene in enumerate(bench.scenes(clips=max(1, bench.clips // 10))):
+        with tempfile.TemporaryDirectory() as folder:
+            made = roll_out(
+                bench.model, parse_story(caption(scene)), seconds, Path(folder), seed=1000 * i
+            )
+            for _ in tqdm(made, desc=f"story {i}"):
+                pass
+            parts = [
+                load_weights(p, dtype=None)[0]["frames"]
+                for p in sorted(Path(folder).glob("*.safetensors"))
+            ]
+        video = torch.cat(parts, dim=1).float() / 255
+        for tenth, piece in zip(kept, video.chunk(10, dim=1), strict=True):
+            tenth.append(bench.shows(piece, scene.digits[0].label))
+    return {"one_digit_as_asked": [share(tenth) for tenth in kept]}
+
+
+MEASURES: dict[str, Callable[[Bench], dict[str, Any]]] = {
+    "animate": measure_animate,
+    "extend": measure_extend,
+    "loop": measure_loop,
+    "circle": measure_circle,
+    "connect": measure_connect,
+    "restyle": measure_restyle,
+    "inpaint": measure_inpaint,
+    "story": measure_story,
+}
+
+
+def main(settings: Settings) -> None:
+    """Measure what is asked, and write each section as it comes."""
+    bench = Bench(load(settings.checkpoint), load_reader(), settings.clips)
+    for name in settings.what:
+        figures = MEASURES[name](bench)
+        update_results(
+            settings.out, {name: {"clips": settings.clips, "machine": machine()} | figures}
+        )
+        print(name, figures)
+    print(f"Written to {settings.out}")
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Settings, description=Settings.__doc__))
