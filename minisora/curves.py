@@ -10,7 +10,6 @@ import matplotlib.pyplot as plt
 PANELS = (
     ("log-vae.jsonl", "psnr", "VAE: PSNR of training crops (dB)"),
     ("log-vae.jsonl", "kl", "VAE: KL (nats a latent number)"),
-    ("log-decoder.jsonl", "psnr", "decoder alone: PSNR of training crops (dB)"),
     ("log-generator.jsonl", "loss", "transformer: v-loss"),
     ("log-generator.jsonl", "clips_per_second", "transformer: clips a second"),
 )

@@ -6,8 +6,6 @@ networks, on `worlds` (clips for the VAE) and on `latents` (cached latents for t
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor
 
@@ -74,87 +72,30 @@ def vae_objective(
         whole: the last share of the run trains on crops of twice the side (or as large as the world's
             clips), of as many pixels in all, so that the network also knows positions far from a border.
     """
-    crops = growing_crops(world, batch, steps, crop, vae.config.spatial, whole)
     device = vae.latent_mean.device
-
-    def objective(step: int, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
-        video = crops(step, generator).to(device)
-        with autocast(device):
-            q = vae.posterior(video)
-            noise = torch.randn(q.mean.shape, generator=generator).to(device)
-            decoded = vae.decode(q.mean + torch.exp(0.5 * q.logvar) * noise)
-        loss, psnr = reconstruction_loss(decoded, video)
-        # In fp32: under bfloat16 the KL of a latent near N(0, 1) would be rounding error.
-        kl = Posterior(q.mean.float(), q.logvar.float()).kl()
-        return loss + vae.config.kl_weight * kl, {"psnr": psnr, "kl": kl.item()}
-
-    return objective
-
-
-def decoder_objective(
-    vae: VideoVAE,
-    world: MovingMNIST,
-    batch: int,
-    steps: int,
-    crop: tuple[int, int, int] = (9, 32, 32),
-    whole: float = 0.15,
-    noise: float = 0.2,
-) -> Objective:
-    """Reconstruction from posterior means by the decoder alone; the encoder and so all latents stay as they are.
-
-    Beside its encoder the decoder saw draws from the posterior. What it gets from then on are means, or a
-    generator's guess at them: nearly the same numbers without most of the noise.
-
-    Args:
-        vae: latent statistics set; only its decoder learns.
-        world, batch, steps, crop, whole: as in `vae_objective`.
-        noise: the most noise added to normalised latents, as a standard deviation; each crop draws its own
-            amount, from none to that much, so that the decoder also forgives a generator.
-    """
-    crops = growing_crops(world, batch, steps, crop, vae.config.spatial, whole)
-    device = vae.latent_mean.device
-
-    def objective(step: int, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
-        video = crops(step, generator).to(device)
-        with autocast(device):
-            with torch.no_grad():
-                z = vae.encode(video)
-            amount = noise * torch.rand((len(z), 1, 1, 1, 1), generator=generator)
-            noisy = z + (amount * torch.randn(z.shape, generator=generator)).to(device)
-            decoded = vae.decode(noisy)
-        loss, psnr = reconstruction_loss(decoded, video)
-        return loss, {"psnr": psnr}
-
-    return objective
-
-
-def reconstruction_loss(decoded: Tensor, video: Tensor) -> tuple[Tensor, float]:
-    """mean (x - x_hat)^2 + 0.1 |x - x_hat| with pixels scaled to [-1, 1], and the PSNR in dB."""
-    error = 2.0 * (decoded.float() - video)
-    mse = error.square().mean()
-    psnr = -10.0 * torch.log10(mse.detach() / 4.0)
-    return mse + 0.1 * error.abs().mean(), psnr.item()
-
-
-def growing_crops(
-    world: MovingMNIST,
-    batch: int,
-    steps: int,
-    crop: tuple[int, int, int],
-    grid: int,
-    whole: float,
-) -> Callable[[int, torch.Generator], Tensor]:
-    """(step, generator) -> a batch of random crops, larger and fewer in the last share `whole` of the run."""
     frames, height, width = crop
     tall, wide = min(2 * height, world.config.height), min(2 * width, world.config.width)
     fewer = max(1, batch * height * width // (tall * wide))
 
-    def crops(step: int, generator: torch.Generator) -> Tensor:
+    def objective(step: int, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
         late = step >= (1.0 - whole) * steps
         shape, count = ((frames, tall, wide), fewer) if late else (crop, batch)
-        return random_crops(world, step * batch, count, shape, grid, generator)
+        video = random_crops(world, step * batch, count, shape, vae.config.spatial, generator).to(
+            device
+        )
+        with autocast(device):
+            q = vae.posterior(video)
+            noise = torch.randn(q.mean.shape, generator=generator).to(device)
+            decoded = vae.decode(q.mean + torch.exp(0.5 * q.logvar) * noise)
+        error = 2.0 * (decoded.float() - video)
+        # In fp32: under bfloat16 the KL of a latent near N(0, 1) would be rounding error.
+        kl = Posterior(q.mean.float(), q.logvar.float()).kl()
+        mse = error.square().mean()
+        loss = mse + 0.1 * error.abs().mean() + vae.config.kl_weight * kl
+        psnr = -10.0 * torch.log10(mse.detach() / 4.0)
+        return loss, {"psnr": psnr.item(), "kl": kl.item()}
 
-    return crops
+    return objective
 
 
 @torch.no_grad()

@@ -26,8 +26,7 @@ class Preset:
         mix: sizes of clips and their shares of every batch, once the curriculum is over.
         curriculum: what the transformer is trained on first, at the cost of some of `train.steps`.
         latents: clips encoded to disk for each phase, in all its sizes together.
-        vae_train, decoder_train, train: schedules of the VAE, of its decoder alone after that (None: not
-            at all), and of the diffusion transformer with its text encoder.
+        vae_train, train: schedules of the VAE and of the diffusion transformer with its text encoder.
         vae_size: size of the world's clips from which the VAE's crops are taken.
         vae_crop: (frames, height, width) of a crop.
     """
@@ -40,7 +39,6 @@ class Preset:
     curriculum: tuple[Phase, ...] = ()
     latents: int = 0
     vae_train: TrainConfig = field(default_factory=lambda: TrainConfig(steps=1, batch=1, lr=1e-3))
-    decoder_train: TrainConfig | None = None
     train: TrainConfig = field(default_factory=lambda: TrainConfig(steps=1, batch=1, lr=1e-3))
     vae_size: ClipSize = field(default_factory=lambda: ClipSize(17, 64, 64))
     vae_crop: tuple[int, int, int] = (9, 32, 32)
@@ -113,9 +111,6 @@ MOVING_MNIST = Preset(
     latents=20_000,
     vae_train=TrainConfig(
         steps=5000, batch=16, lr=2e-3, warmup=100, cooldown=0.4, checkpoint_every=250
-    ),
-    decoder_train=TrainConfig(
-        steps=1000, batch=16, lr=1e-3, warmup=50, cooldown=0.8, checkpoint_every=250
     ),
     # At these batches Muon's own work costs more time than the steps it saves.
     train=TrainConfig(

@@ -4,7 +4,6 @@ Each stage writes to its own place in one folder and goes on where it stopped, s
 resumes it after a kill, and does nothing once all is done:
 
     *-state/                        the last two training states of each stage
-    vae-draft.safetensors           the VAE before its decoder is trained on alone
     vae.safetensors                 the finished VAE, with its latent statistics
     latents/                        cached latents
     log-*.jsonl                     a line every few steps of each stage
@@ -25,22 +24,17 @@ from typing import Any
 import torch
 
 from minisora.checkpoint import load_weights, save_weights
-from minisora.latents import LatentDataset, build_latents, fingerprint
+from minisora.latents import LatentDataset, build_latents
 from minisora.model import MiniSora
 from minisora.network import ModelConfig, TextToLatent
-from minisora.objectives import (
-    decoder_objective,
-    diffusion_objective,
-    fit_latent_statistics,
-    vae_objective,
-)
+from minisora.objectives import diffusion_objective, fit_latent_statistics, vae_objective
 from minisora.presets import Preset
 from minisora.sealed import write_atomic
 from minisora.train import Objective, Record, Trainer, fit
 from minisora.vae import VideoVAE
 from minisora.worlds import VOCABULARY, MovingMNIST, WorldConfig
 
-VAE_WORLD, DECODER_WORLD, STATISTICS_WORLD, LATENT_WORLD = 1, 3, 2, 100  # seeds
+VAE_WORLD, STATISTICS_WORLD, LATENT_WORLD = 1, 2, 100  # seeds
 LOG_EVERY = 20  # steps averaged into one line of the log
 
 Show = Callable[[Iterator[Any], int, str], Iterator[Any]]
@@ -61,13 +55,9 @@ def model_config(preset: Preset) -> ModelConfig:
 
 
 def train_vae(preset: Preset, folder: Path, device: torch.device) -> Iterator[Record]:
-    """Stage 1: the VAE. Yields a record a step; none if it is done.
-
-    It goes to `folder/vae.safetensors`, or to `vae-draft.safetensors` if its decoder is trained on.
-    """
-    config, size = preset.vae_train, preset.vae_size
-    draft, final = folder / "vae-draft.safetensors", folder / "vae.safetensors"
-    if final.exists() or (preset.decoder_train and draft.exists()):
+    """Stage 1: the VAE, to `folder/vae.safetensors`. Yields a record a step; none if it is done."""
+    final, config, size = folder / "vae.safetensors", preset.vae_train, preset.vae_size
+    if final.exists():
         return
     with seeded(config.seed):
         vae = VideoVAE(preset.vae).to(device)
@@ -84,33 +74,11 @@ def train_vae(preset: Preset, folder: Path, device: torch.device) -> Iterator[Re
         WorldConfig(size.frames, size.height, size.width), seed=STATISTICS_WORLD
     )
     fit_latent_statistics(vae.eval(), statistics_world)
-    path = draft if preset.decoder_train else final
-    save_weights(path, vae.state_dict(), {"vae": asdict(preset.vae), "steps": config.steps})
-
-
-def train_decoder(preset: Preset, folder: Path, device: torch.device) -> Iterator[Record]:
-    """Stage 1, second part: the decoder alone, to `folder/vae.safetensors`. Yields a record a step."""
-    config, size, final = preset.decoder_train, preset.vae_size, folder / "vae.safetensors"
-    if config is None or final.exists():
-        return
-    vae = load_vae(preset, folder / "vae-draft.safetensors", device)
-    vae.decoder.requires_grad_(True)
-    world = MovingMNIST(WorldConfig(size.frames, size.height, size.width), seed=DECODER_WORLD)
-    facts = {"vae": fingerprint(vae), "size": str(size), "crop": preset.vae_crop}
-    trainer = Trainer(vae.decoder, config, facts)
-    trainer.restore(folder / "decoder-state")
-    objective = decoder_objective(vae, world, config.batch, config.steps, preset.vae_crop)
-    yield from logged(
-        fit(trainer, objective, folder / "decoder-state"),
-        folder / "log-decoder.jsonl",
-        trainer.step,
-    )
-    vae.decoder.load_state_dict(trainer.averaged())
     save_weights(final, vae.state_dict(), {"vae": asdict(preset.vae), "steps": config.steps})
 
 
 def load_vae(preset: Preset, path: Path, device: torch.device) -> VideoVAE:
-    """A VAE of stage 1, frozen."""
+    """The finished VAE of stage 1, frozen."""
     vae = VideoVAE(preset.vae)
     vae.load_state_dict(load_weights(path)[0])
     return vae.to(device).eval().requires_grad_(False)
@@ -171,10 +139,6 @@ def train_all(preset: Preset, folder: Path, device: torch.device, show: Show) ->
     folder.mkdir(parents=True, exist_ok=True)
     for _ in show(train_vae(preset, folder, device), preset.vae_train.steps, "vae"):
         pass
-    if preset.decoder_train:
-        steps = preset.decoder_train.steps
-        for _ in show(train_decoder(preset, folder, device), steps, "decoder"):
-            pass
     vae = load_vae(preset, folder / "vae.safetensors", device)
     latents = build_all_latents(preset, vae, folder / "latents")
     for _ in show(latents, preset.latents * len(preset.phases), "latents"):

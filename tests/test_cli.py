@@ -209,7 +209,7 @@ def test_train_from_nothing_interrupted_everywhere(
     assert status == 0 and f"Model in {whole / 'model'}" in output
     assert "vae" in messages and "generator" in messages and "clips_per_s" in messages
 
-    moments = (("vae", 5), ("decoder", 3), ("latents", 30), ("generator", 2), ("generator", 7))
+    moments = (("vae", 5), ("latents", 30), ("generator", 2), ("generator", 7))
     for stage, at in moments:
         with monkeypatch.context() as patch:
             patch.setattr(cli.Bars, "__call__", stopping(stage, at))
@@ -220,7 +220,7 @@ def test_train_from_nothing_interrupted_everywhere(
 
     for name in ("vae.safetensors", "model/vae.safetensors", "model/generator.safetensors"):
         assert (parts / name).read_bytes() == (whole / name).read_bytes()
-    for name, every in (("vae", [4, 8]), ("decoder", [4, 5]), ("generator", [4, 8, 9])):
+    for name, every in (("vae", [4, 8]), ("generator", [4, 8, 9])):
         logs = [
             [json.loads(line) for line in (folder / f"log-{name}.jsonl").read_text().splitlines()]
             for folder in (whole, parts)

@@ -37,7 +37,6 @@ MINI = Preset(
     curriculum=(Phase(steps=3, batch=8, mix=mixture((1, 32, 32, 1.0)), detailed=0.3),),
     latents=50,
     vae_train=TrainConfig(steps=8, batch=4, lr=2e-3, warmup=2, checkpoint_every=3),
-    decoder_train=TrainConfig(steps=5, batch=4, lr=1e-3, warmup=2, checkpoint_every=2),
     train=TrainConfig(steps=9, batch=6, lr=2e-3, warmup=2, checkpoint_every=2),
     vae_size=dataclasses.replace(Preset().vae_size, frames=5, height=48, width=48),
     vae_crop=(5, 32, 32),
