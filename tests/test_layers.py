@@ -38,7 +38,10 @@ LAYERS = (
 RANK = {module: rank for rank, layer in enumerate(LAYERS) for module in layer}
 MODULES = python_files("minisora")
 # They read video, draw or serve people, and may need more than training does.
-NOT_FOR_TRAINING = ("video", "complete", "edit", "story", "curves", "cli")
+NOT_FOR_TRAINING = (
+    *("video", "complete", "edit", "story", "curves"),
+    *("cli", "cli_edit", "cli_evaluate"),
+)
 LONGEST_MODULE, LONGEST_FUNCTION = 300, 40
 
 
