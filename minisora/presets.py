@@ -82,8 +82,8 @@ MOVING_MNIST = Preset(
     flow=FlowConfig(
         shift=4.0, shift_power=0.25, t_min=0.2, pattern_weights=(0.30, 0.30, 0.30, 0.10)
     ),
-    # Identity first, motion later: an image costs a quarter of a clip, a 32x32 image half of that, and
-    # what a digit looks like is learned many times faster where it has little room to be elsewhere.
+    # A trial, not settled: images first teach which digit is asked for, small ones fastest, but so far
+    # at the cost of motion.
     curriculum=(
         Phase(steps=1500, batch=128, detailed=0.3, mix=mixture((1, 32, 32, 1.0))),
         Phase(
@@ -112,7 +112,6 @@ MOVING_MNIST = Preset(
     vae_train=TrainConfig(
         steps=5000, batch=16, lr=2e-3, warmup=100, cooldown=0.4, checkpoint_every=250
     ),
-    # At these batches Muon's own work costs more time than the steps it saves.
     train=TrainConfig(
         steps=12_000,
         batch=64,

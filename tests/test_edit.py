@@ -26,6 +26,18 @@ def clip_of(frames: int, seed: int = 0, side: int = 32, prompt: str = "a red 3")
     return VideoClip(torch.rand(3, frames, side, side, generator=generator(seed)), 8.0, prompt)
 
 
+def watch(model: MiniSora, monkeypatch: pytest.MonkeyPatch) -> list[tuple[Tensor, Tensor]]:
+    """Replace the network by one that answers zero; what it is shown, (z, levels), goes to the list."""
+    shown: list[tuple[Tensor, Tensor]] = []
+
+    def denoise(z: Tensor, levels: Tensor) -> Tensor:
+        shown.append((z, levels))
+        return torch.zeros_like(z)
+
+    monkeypatch.setattr(model, "denoiser", lambda *_: denoise)
+    return shown
+
+
 # ---- what is known ----
 
 
@@ -111,16 +123,7 @@ def test_a_beginning_is_shown_to_the_network_as_its_exact_latents(
     model: MiniSora, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     video = clip_of(9).video
-    shown: list[tuple[Tensor, Tensor]] = []
-
-    def spy(*_: object) -> object:
-        def denoise(z: Tensor, levels: Tensor) -> Tensor:
-            shown.append((z, levels))
-            return torch.zeros_like(z)
-
-        return denoise
-
-    monkeypatch.setattr(model, "denoiser", spy)
+    shown = watch(model, monkeypatch)
     complete(model, video, torch.arange(9) < 5, sampling=FAST)
     for z, levels in shown:
         assert levels[0, :2].tolist() == [0, 0] and levels[0, 2] > 0
@@ -193,16 +196,8 @@ def test_a_circle_has_no_place_that_is_special(model: MiniSora) -> None:
 def test_restyling_starts_from_the_clip_under_noise(
     model: MiniSora, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    clip, shown = clip_of(5), []
-
-    def spy(*_: object) -> object:
-        def denoise(z: Tensor, levels: Tensor) -> Tensor:
-            shown.append((z, levels))
-            return torch.zeros_like(z)
-
-        return denoise
-
-    monkeypatch.setattr(model, "denoiser", spy)
+    clip = clip_of(5)
+    shown = watch(model, monkeypatch)
     restyle(model, clip, "a blue 4", strength=0.6, seed=3, sampling=Sampling(steps=8))
     z, levels = shown[0]
     assert levels.unique().tolist() == [pytest.approx(0.6)]
