@@ -45,10 +45,8 @@ test-notebooks: $(STAMPS)/dev ## run every notebook and compare
 	$(if $(NOTEBOOKS),$(ONE_THREAD) $(PY) -m pytest --nbval-lax --nbval-current-env \
 		--nbval-cell-timeout=300 -n $(JOBS) --dist loadscope $(NOTEBOOKS))
 
-notebooks: $(STAMPS)/notebooks ## execute every notebook again and rewrite it
-	@echo "Notebooks to execute: $(words $(NOTEBOOKS))"
-	$(if $(NOTEBOOKS),$(PY) -m jupyter execute --inplace --kernel_name=python3 --timeout=600 \
-		$(NOTEBOOKS))
+notebooks: $(STAMPS)/notebooks ## execute every notebook again and rewrite it, its minutes and its figures
+	$(PY) runs/notebooks.py
 
 lab: $(STAMPS)/notebooks ## open JupyterLab at the first notebook
 	$(PY) -m jupyter lab $(LAB_FLAGS) $(firstword $(NOTEBOOKS) notebooks)

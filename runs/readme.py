@@ -1,6 +1,6 @@
-"""Writes README's measured table from the JSON files in benchmarks/results/; `--check` only compares.
+"""Writes README's tables from benchmarks/results/ and notebooks/results.json; `--check` only compares.
 
-README has no figure of its own: every number between its two `results` comments comes from here.
+README has no figure of its own: every number between a pair of these comments comes from here.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
-BEGIN, END = "<!-- results:", "<!-- end of results -->"
+LESSONS = ROOT / "notebooks"
 
 
 def percent(figure: dict[str, float]) -> str:
@@ -79,14 +79,35 @@ def table() -> str:
     return "\n".join([note, "", *lines])
 
 
+def lessons() -> str:
+    """The course's table in Markdown: every notebook, what it takes and the first things it measured."""
+    lines = ["| notebook | minutes | memory | measured in it |", "| --- | --- | --- | --- |"]
+    for name, figures in json.loads((LESSONS / "results.json").read_text()).items():
+        title = f"{name[:2]} {name[3:].replace('_', ' ')}"
+        facts = [f"{key.replace('_', ' ')} {value}" for key, value in figures.items()]
+        shown = ", ".join(facts[:SHOWN])
+        minutes, gib = figures["minutes"], figures["peak_gib"]
+        lines.append(
+            f"| [{title}](notebooks/{name}.ipynb) | {minutes:.1f} | {gib:.1f} GiB | {shown} |"
+        )
+    return "\n".join(lines)
+
+
+TABLES = {"results": table, "course": lessons}
+SHOWN = 4  # figures of a notebook in README; all of them are in notebooks/results.json
+
+
 def updated(text: str) -> str:
-    """README with the table in its place."""
-    head, begin, rest = text.partition(BEGIN)
-    comment, _, rest = rest.partition("\n")
-    _, end, tail = rest.partition(END)
-    if not begin or not end:
-        raise SystemExit(f"README.md lacks the lines {BEGIN} and {END}; put them back.")
-    return f"{head}{begin}{comment}\n{table()}\n{end}{tail}"
+    """README with the tables in their places."""
+    for name, write in TABLES.items():
+        begin, end = f"<!-- {name}:", f"<!-- end of {name} -->"
+        head, found, rest = text.partition(begin)
+        comment, _, rest = rest.partition("\n")
+        _, closed, tail = rest.partition(end)
+        if not found or not closed:
+            raise SystemExit(f"README.md lacks the lines {begin} and {end}; put them back.")
+        text = f"{head}{begin}{comment}\n{write()}\n{end}{tail}"
+    return text
 
 
 def main() -> None:
@@ -97,7 +118,7 @@ def main() -> None:
     if "--check" in sys.argv[1:]:
         if new != text:
             raise SystemExit(
-                "README.md differs from benchmarks/results/; run `python runs/readme.py`."
+                "README.md differs from the result files; run `python runs/readme.py`."
             )
     else:
         readme.write_text(new)

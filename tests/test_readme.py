@@ -13,3 +13,8 @@ def test_readme_is_in_step_with_the_results() -> None:
 def test_an_edited_figure_is_noticed() -> None:
     text = (ROOT / "README.md").read_text()
     assert updated(text.replace(" dB", " dB more", 1)) != text.replace(" dB", " dB more", 1)
+
+
+def test_an_edited_figure_of_the_course_is_noticed() -> None:
+    text = (ROOT / "README.md").read_text()
+    assert updated(text.replace(" GiB", " GiB more", 1)) != text.replace(" GiB", " GiB more", 1)
