@@ -32,6 +32,7 @@ LAYERS = (
     ("story",),
     ("metrics",),
     ("recipe", "info", "curves"),
+    ("course",),
     ("arguments", "cli_edit", "cli_evaluate"),
     ("cli",),
 )
@@ -39,7 +40,7 @@ RANK = {module: rank for rank, layer in enumerate(LAYERS) for module in layer}
 MODULES = python_files("minisora")
 # They read video, draw or serve people, and may need more than training does.
 NOT_FOR_TRAINING = (
-    *("video", "complete", "edit", "story", "curves"),
+    *("video", "complete", "edit", "story", "curves", "course"),
     *("cli", "cli_edit", "cli_evaluate"),
 )
 LONGEST_MODULE, LONGEST_FUNCTION = 300, 40

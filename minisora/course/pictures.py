@@ -69,7 +69,7 @@ def canvas(
         return figure, figure.subplots(rows, columns, **options)
 
 
-def _style() -> dict[str, Any]:
+def _style() -> Any:
     from cycler import cycler
 
     return {
