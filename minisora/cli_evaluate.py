@@ -67,7 +67,7 @@ class Evaluate:
             pass
         name = self.checkpoint if self.baseline == "none" else self.baseline
         report = {"source": name, "sampling": told, "run": run_facts()}
-        report |= suite.report(scores, config, judges)
+        report |= suite.report(scores, config, suite.known_features(config, judges))
         print(table(report))
         self.out.parent.mkdir(parents=True, exist_ok=True)
         write_atomic(self.out, (json.dumps(report, indent=2) + "\n").encode())

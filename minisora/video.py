@@ -87,10 +87,18 @@ class VideoClip:
         return f"VideoClip({frames} of {height}x{width}, {self.fps:g} fps{prompt})"
 
     def _repr_html_(self) -> str:
-        """HTML that holds the clip: an mp4 that plays in a loop, or a PNG if it is one frame."""
-        height, width = self.size
-        shown = width * max(1, _DISPLAY_WIDTH // max(height, width))
-        title = html.escape(self.prompt or repr(self), quote=True)
+        return self.to_html()
+
+    def to_html(self, text: str = "", width: int = 0) -> str:
+        """HTML that holds the clip: an mp4 that plays in a loop, or a PNG if it is one frame.
+
+        Args:
+            text: what it shows, for those who cannot see it; empty takes the prompt.
+            width: on the page, in screen pixels; 0 enlarges small clips by whole factors.
+        """
+        height, own = self.size
+        shown = width or own * max(1, _DISPLAY_WIDTH // max(height, own))
+        title = html.escape(text or self.prompt or repr(self), quote=True)
         style = "max-width: 100%; image-rendering: pixelated"
         look = f'width="{shown}" title="{title}" style="{style}"'
         if self.frames == 1:

@@ -108,7 +108,7 @@ def test_any_size_and_length_has_features(seer: Judge) -> None:
 def gather(source: suite.Source, seer: Judge, config: suite.EvaluationConfig) -> dict[str, object]:
     for scores in suite.score(source, config, [seer], load_reader()):  # noqa: B007
         pass
-    return suite.report(scores, config, [seer])
+    return suite.report(scores, config, suite.known_features(config, [seer]))
 
 
 def test_references_stand_where_they_must(seer: Judge) -> None:

@@ -34,6 +34,7 @@ PALETTE = {
 
 CARD, INK = "#fbfbf8", "#22272c"
 _PIXELS = 720  # widest picture of clips on a page
+_ZOOM = 4  # most screen pixels for one of a film
 
 
 @dataclass(frozen=True)
@@ -125,10 +126,8 @@ def film(
     from minisora.video import VideoClip, grid
 
     together = clips if isinstance(clips, VideoClip) else grid(list(clips), columns)
-    title = html.escape(alt, quote=True)
-    return Picture(
-        together._repr_html_().replace("<video ", f'<video aria-label="{title}" ', 1), alt
-    )
+    width = together.size[1] * max(1, min(_ZOOM, _PIXELS // together.size[1]))
+    return Picture(together.to_html(alt, width), alt)
 
 
 def _videos(clips: Tensor | VideoClip | Sequence[Tensor | VideoClip]) -> list[Tensor]:

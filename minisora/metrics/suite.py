@@ -192,8 +192,8 @@ def embed_world(judges: Sequence[Judge], world: MovingMNIST, count: int) -> list
     return [torch.cat(part) for part in parts]
 
 
-def report(scores: Scores, config: EvaluationConfig, judges: Sequence[Judge]) -> dict[str, Any]:
-    """All figures of a scored source, ready for JSON."""
+def known_features(config: EvaluationConfig, judges: Sequence[Judge]) -> dict[str, list[Tensor]]:
+    """What every source is compared with, by each judge: real clips, other real clips, training clips."""
     frames, height, width = config.size
     splits: dict[str, tuple[Split, int]] = {
         "real": ("test", REAL_SEED),
@@ -204,11 +204,24 @@ def report(scores: Scores, config: EvaluationConfig, judges: Sequence[Judge]) ->
     for name, (split, seed) in splits.items():
         world = MovingMNIST(WorldConfig(frames, height, width, split=split), seed)
         known[name] = embed_world(judges, world, config.clips)
+    return known
+
+
+def report(
+    scores: Scores, config: EvaluationConfig, known: dict[str, list[Tensor]]
+) -> dict[str, Any]:
+    """All figures of a scored source, ready for JSON.
+
+    Args:
+        scores: of all clips of the source.
+        config: what was measured.
+        known: from `known_features`; it serves every source of the same config.
+    """
     distances = {
         f"judge {n}": distance_figures(
-            torch.stack(scores.features[str(n)]), {k: v[n] for k, v in known.items()}, config
+            torch.stack(scores.features[n]), {k: v[int(n)] for k, v in known.items()}, config
         )
-        for n in range(len(judges))
+        for n in scores.features
     }
     return {
         "config": asdict(config),

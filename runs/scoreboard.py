@@ -1,0 +1,169 @@
+"""README's scoreboard in Markdown, from what the benchmarks wrote; a part whose file is not there is left out.
+
+Every figure comes from benchmarks/results/: evaluation.json (`benchmarks/evaluation.py`), metric_validity.json,
+scaling.json and ladder.json. `runs/readme.py` puts it into README, and a test fails when the two differ.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+RESULTS = Path(__file__).resolve().parent.parent / "benchmarks" / "results"
+TITLES = {
+    "detailed": "minisora",
+    "held_out": "minisora, pairs never trained",
+    "short": "minisora, short prompts",
+    "vae": "VAE of real clips",
+    "real": "real clips",
+    "frozen": "frozen first frame",
+    "shuffled": "frames shuffled",
+    "mismatched": "another prompt's real clip",
+    "mean": "mean of 64 clips",
+}
+PHYSICS = {
+    "count_constant": "count constant",
+    "something_appeared": "something appeared",
+    "something_vanished": "something vanished",
+    "teleported": "teleported",
+    "speed_error": "speed error (px/frame)",
+    "bounce_error": "bounce error (px/frame)",
+    "path_error": "path error (px)",
+    "shape_change": "shape change",
+    "color_change": "color change",
+}
+SHARES = ("count_constant", "something_appeared", "something_vanished", "teleported")
+
+
+def grid(head: list[str], rows: list[list[str]]) -> str:
+    """A Markdown table."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def number(figure: Any, style: str) -> str:
+    """A figure with its 95 % interval if it has one; a dash for one that nothing could be measured for."""
+    value = figure["value"] if isinstance(figure, dict) else figure
+    if value is None:
+        return "-"
+    text = style.format(value)
+    if isinstance(figure, dict):
+        text += f" ({style.format(figure['low'])} to {style.format(figure['high'])})"
+    return text
+
+
+def evaluation(facts: dict[str, Any]) -> str:
+    """Fidelity, distances and physics of every source in evaluation.json."""
+    there = [name for name in TITLES if name in facts]
+    first = facts[there[0]]
+    attributes = list(first["fidelity"])
+    fidelity = [
+        [TITLES[n], *(number(facts[n]["fidelity"][a], "{:.1%}") for a in attributes)] for n in there
+    ]
+    distances = []
+    for name in there:
+        judges = facts[name]["distance"].values()
+        row = [number(judge["kernel"], "{:.4f}") for judge in judges]
+        row += [number(judge["frechet"], "{:.1f}") for judge in judges]
+        row.append(number(next(iter(judges))["coverage"], "{:.0%}"))
+        distances.append([TITLES[name], *row])
+    judges = list(first["distance"])
+    head = [f"kernel distance, {j}" for j in judges] + [f"Frechet distance, {j}" for j in judges]
+    physics = [
+        [
+            title,
+            *(
+                number(facts[n]["physics"][key], "{:.1%}" if key in SHARES else "{:.3f}")
+                for n in there
+            ),
+        ]
+        for key, title in PHYSICS.items()
+    ]
+    note = (
+        f"{first['config']['clips']} clips a row (held-out pairs and short prompts: a quarter), "
+        "95 % intervals in brackets, "
+        f"{first['sampling']['steps']} steps, guidance {first['sampling']['guidance_scale']}; measured in "
+        f"{first['minutes']:.0f} minutes. Short prompts: only what they state counts."
+    )  # fmt: skip
+    return "\n\n".join(
+        [
+            note,
+            "**Is it what was asked for?**\n\n" + grid(["source", *attributes], fidelity),
+            "**How far from real clips?**\n\n" + grid(["source", *head, "coverage"], distances),
+            "**Does it move as it should?**\n\n" + grid(["tracker", *(TITLES[n] for n in there)], physics),
+        ]
+    )  # fmt: skip
+
+
+def validity(facts: dict[str, Any]) -> str:
+    """Whether the distances rise with damage, and how often the trackers are right on whole clips."""
+    judges = list(next(iter(facts["ladder"].values())))
+    rows = [
+        [name, *("rises" if found[j]["kernel_rises"] else "does **not** rise" for j in judges)]
+        for name, found in facts["ladder"].items()
+    ]
+    right = ", ".join(
+        f"{name} {number(figure, '{:.1%}')}" for name, figure in facts["trackers"]["right"].items()
+    )
+    return "\n\n".join(
+        [
+            "**Do the measures measure?** Kernel distance against four strengths of damage, "
+            f"{facts['about']['clips']} clips each:",
+            grid(["damage", *judges], rows),
+            f"Right on whole clips: {right}.",
+            "![Kernel distance against strength of damage](benchmarks/results/metric_validity.png)",
+        ]
+    )
+
+
+def scaling(facts: dict[str, Any]) -> str:
+    """The fitted slope and the figure."""
+    return (
+        f"**Scaling.** {len(facts['runs'])} models, one recipe: kernel distance falls as compute to the power "
+        f"{facts['fit']['slope']:.2f}.\n\n"
+        "![Kernel distance against training compute, and one prompt as compute grows](benchmarks/results/scaling.png)"
+    )
+
+
+def ladder(facts: dict[str, Any]) -> str:
+    """The recipe ladder: each rung's last score, the best of its runs with seed 0; and time to quality."""
+    runs = list(facts["runs"].values())
+    names = list(dict.fromkeys(run["rung"] for run in runs))
+    rows = []
+    for name in names:
+        mine = [run for run in runs if run["rung"] == name and run["seed"] == 0]
+        best = min(mine, key=lambda run: run["curve"][-1]["kernel_distance"])
+        end = best["curve"][-1]
+        row = [
+            name,
+            f"{best['lr']:g}",
+            f"{best['steps']}",
+            number(end | {"value": end["kernel_distance"]}, "{:.4f}"),
+        ]
+        rows.append([*row, *(f"{end[key]:.0%}" for key in ("digit", "color", "direction"))])
+    head = ["recipe", "rate", "steps", "kernel distance", "digit", "color", "direction"]
+    seconds = facts["about"]["seconds"]
+    return (
+        f"**Recipe ladder.** One change at a time, {seconds:.0f} seconds of training each:\n\n"
+        + grid(head, rows)
+    )
+
+
+PARTS: dict[str, Callable[[dict[str, Any]], str]] = {
+    "evaluation": evaluation,
+    "metric_validity": validity,
+    "scaling": scaling,
+    "ladder": ladder,
+}
+
+
+def scoreboard() -> str:
+    """All parts whose files are there."""
+    parts = [
+        write(json.loads((RESULTS / f"{name}.json").read_text()))
+        for name, write in PARTS.items()
+        if (RESULTS / f"{name}.json").exists()
+    ]
+    return "\n\n".join(parts) or "Not measured yet: `python benchmarks/evaluation.py`."
