@@ -117,7 +117,9 @@ def parse(text: str) -> Statement:
         raise UnclearError(
             f"{text!r} speaks of {len(digits)} digits; this world has one or two at a time."
         )
-    statement = Statement(digits, tint, pattern, _front(links, [i for i, _ in found], named, digits))
+    statement = Statement(
+        digits, tint, pattern, _front(links, [i for i, _ in found], named, digits)
+    )
     if not statement.backgrounds:
         raise UnclearError(f"{text!r} asks for a background that is not one of: {_grounds()}.")
     return statement
@@ -136,7 +138,10 @@ def _take_background(plain: str) -> tuple[str, str | None, str | None]:
 
 
 def _front(
-    links: list[str], clause_of: list[int], named: re.Match[str] | None, digits: tuple[StatedDigit, ...]
+    links: list[str],
+    clause_of: list[int],
+    named: re.Match[str] | None,
+    digits: tuple[StatedDigit, ...],
 ) -> int | None:
     if len(digits) != 2:
         return None
@@ -177,7 +182,9 @@ def _read_clause(clause: str) -> list[StatedDigit]:
         speed=next(iter(speeds), None),
     )
     nouns = {noun + s for noun in _NOUNS for s in ("", "s")}
-    return [digit] * count if any(f is not None for f in astuple(digit)) or nouns & set(words) else []
+    return (
+        [digit] * count if any(f is not None for f in astuple(digit)) or nouns & set(words) else []
+    )
 
 
 def contradictions(asked: Statement, told: Statement) -> list[str]:
@@ -196,7 +203,10 @@ def contradictions(asked: Statement, told: Statement) -> list[str]:
     for order in permutations(range(len(told.digits))):
         pairs = [(digit, told.digits[i]) for digit, i in zip(asked.digits, order, strict=True)]
         off = [
-            name for a, b in pairs for name in FIELDS if getattr(a, name) not in (None, getattr(b, name))
+            name
+            for a, b in pairs
+            for name in FIELDS
+            if getattr(a, name) not in (None, getattr(b, name))
         ]
         if asked.front is not None and told.front != order[asked.front]:
             off.append("front")
