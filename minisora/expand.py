@@ -21,7 +21,7 @@ from minisora.checkpoint import load_weights, save_weights
 from minisora.decoding import Decoding, write
 from minisora.language import LanguageConfig, PrefixLM, Session
 from minisora.patches import Group, Layout
-from minisora.paths import data_file
+from minisora.paths import DataError, data_file
 from minisora.text import Tokenizer
 from minisora.worlds.grammar import END, Language, detailed_captions, next_words
 from minisora.worlds.statements import UnclearError, parse
@@ -164,10 +164,15 @@ def load_expander(folder: Path | None = None, device: str | torch.device = "cpu"
         DataError: there is none in either place; `minisora train-expander` makes one.
         CheckpointError: its file is damaged.
     """
-    own = folder / FILE if folder is not None else None
-    path = (
-        own if own is not None and own.exists() else data_file(f"checkpoints/moving-mnist/{FILE}")
-    )
+    path = folder / FILE if folder is not None else None
+    if path is None or not path.exists():
+        try:
+            path = data_file(f"checkpoints/moving-mnist/{FILE}")
+        except DataError as error:
+            raise DataError(
+                f"There is no prompt expander ({FILE}) in {folder or 'the shipped checkpoint'}; make one with "
+                "`minisora train-expander` and copy it there."
+            ) from error
     tensors, config = load_weights(path)
     expander = Expander(ExpanderConfig.from_dict(config))
     expander.load_state_dict(tensors)
