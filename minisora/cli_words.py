@@ -99,10 +99,9 @@ class Recaption:
             style=self.words.style,
             decoding=self.words.decoding(),
         )
-        total = 0
-        with tqdm(desc="captions") as bar:
-            for done, total in rounds:
-                bar.total = total
+        before, total = next(rounds)  # outside the bar, so that an error stands alone
+        with tqdm(desc="captions", initial=before, total=total) as bar:
+            for done, _ in rounds:
                 bar.update(done - bar.n)
         print(
             f"{self.folder}: {total} clips have captions, to be used in a blend of {self.blend:g}."
