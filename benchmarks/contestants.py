@@ -23,7 +23,7 @@ from minisora.patches import Grid, Group, Layout, patchify, token_grid
 from minisora.presets import Preset
 from minisora.recipe import seeded
 from minisora.train import Objective, Trainer
-from minisora.worlds import VOCABULARY, MovingMNIST, WorldConfig, caption
+from minisora.worlds import VOCABULARY, MovingMNIST, WorldConfig
 
 Step = Callable[[], None]
 SCENES = 64  # kept for each size; only their captions matter to speed
@@ -40,7 +40,7 @@ class RandomLatents(LatentDataset):
 
     def __init__(self, vae: VAEConfig, mix: Sequence[MixEntry], clips: int = SCENES) -> None:
         self.shares = [entry.share / sum(e.share for e in mix) for entry in mix]
-        self.groups, self.write = {}, caption
+        self.groups = {}
         for number, entry in enumerate(mix):
             size = entry.size
             world = MovingMNIST(WorldConfig(size.frames, size.height, size.width), seed=number)

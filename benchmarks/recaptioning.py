@@ -211,7 +211,7 @@ def train_and_score(
     trainer = Trainer(net, config, {"recipe": asdict(recipe), "latents": settings.latents})
     trainer.restore(home / "state")
     objective = diffusion_objective(net, data, config.batch, TINY.flow)
-    curve = Curve(home / "curve.json", bench, max(1, settings.clips // 4))
+    curve = Curve(home / "curve.json", bench, max(2, settings.clips // 4))
     bar = tqdm(total=config.steps, initial=trainer.step, desc=f"{recipe.name}, seed {seed}")
     curve.add(trainer, config, every)
     for record in fit(trainer, objective, home / "state"):

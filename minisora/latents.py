@@ -127,7 +127,9 @@ class LatentDataset:
         FileNotFoundError: if a size of the mix has no shard.
     """
 
-    def __init__(self, folder: Path, mix: Sequence[MixEntry], write: Writer = caption) -> None:
+    write: Writer | None = None
+
+    def __init__(self, folder: Path, mix: Sequence[MixEntry], write: Writer | None = None) -> None:
         self.write = write
         self.groups: dict[ClipSize, LatentGroup] = {}
         self.shares = [entry.share / sum(e.share for e in mix) for entry in mix]
@@ -163,12 +165,13 @@ class LatentDataset:
         latents: list[Tensor] = []
         texts: list[str] = []
         rng = np.random.default_rng(int(torch.randint(2**62, (), generator=generator)))
+        write = self.write or caption
         for group, count in zip(self.groups.values(), self.counts(batch, generator), strict=True):
             z, scenes = group.draw(count, generator)
             latents += list(z)
             for scene in scenes:
                 level: Level = "detailed" if rng.random() < detailed else "short"
-                texts.append("" if rng.random() < dropped else self.write(scene, level, rng))
+                texts.append("" if rng.random() < dropped else write(scene, level, rng))
         return latents, texts
 
 
