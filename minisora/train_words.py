@@ -89,15 +89,15 @@ CAPTIONER = CaptionerPreset(
         (17, 96, 48, 0.04),
         (33, 64, 64, 0.04),
     ),
-    clips=20_000,
+    clips=12_000,
     labelled=500,
     noise=0.1,
-    pretrain=TrainConfig(steps=4000, batch=64, lr=3e-3, warmup=100, cooldown=0.4),
+    pretrain=TrainConfig(steps=3500, batch=64, lr=3e-3, warmup=100, cooldown=0.4),
     tune=TrainConfig(steps=200, batch=64, lr=5e-4, warmup=20, cooldown=0.8, checkpoint_every=50),
 )
 EXPANDER = ExpanderPreset(
     config=ExpanderConfig(VOCABULARY),
-    train=TrainConfig(steps=5000, batch=64, lr=3e-3, warmup=100, cooldown=0.4),
+    train=TrainConfig(steps=4000, batch=64, lr=3e-3, warmup=100, cooldown=0.4),
 )
 
 
