@@ -209,6 +209,14 @@ def prepare(work: Path) -> tuple[LatentDataset, Tools]:
     vae = load_vae(PRESET, work / "vae.safetensors", device)
     for _ in tqdm(build_all_latents(PRESET, vae, work / "latents"), desc="latents"):
         pass
+    model = MiniSora(model_config(PRESET)).eval()
+    model.vae.load_state_dict(vae.state_dict())
+    data = LatentDataset(work / "latents", PRESET.mix)
+    return data, Tools(model, small_judge(work), load_reader())
+
+
+def small_judge(work: Path) -> Judge:
+    """A judge of clips of `SIZE`, trained unless it is in `work` already."""
     judge = make_judge(0, JudgeConfig(widths=(16, 32, 64, 96), steps=600))
     path = work / "judge.pt"
     if path.exists():
@@ -217,10 +225,7 @@ def prepare(work: Path) -> tuple[LatentDataset, Tools]:
         for _ in tqdm(train_judge(judge, seed=5, size=SIZE), desc="judge", total=600):
             pass
         torch.save(judge.state_dict(), path)
-    model = MiniSora(model_config(PRESET)).eval()
-    model.vae.load_state_dict(vae.state_dict())
-    data = LatentDataset(work / "latents", PRESET.mix)
-    return data, Tools(model, judge.eval().requires_grad_(False), load_reader())
+    return judge.eval().requires_grad_(False)
 
 
 def runs(best: dict[str, float]) -> Iterator[tuple[Rung, float, int]]:

@@ -1,4 +1,4 @@
-"""The command line: `minisora generate | train | info | reconstruct`; `cli_edit` and `cli_evaluate` add the rest.
+"""The command line: `minisora generate | train | info | reconstruct`; `cli_edit`, `cli_evaluate`, `cli_words` add more.
 
 A thin surface over the package; progress bars, tables and messages live here and nowhere below. Errors that a
 user can mend end in one sentence and exit status 2.
@@ -20,6 +20,7 @@ from tqdm.auto import tqdm
 from minisora.arguments import parse_size, pick_device
 from minisora.cli_edit import Animate, Connect, Extend, Inpaint, Loop, Restyle, Story
 from minisora.cli_evaluate import Evaluate
+from minisora.cli_words import Caption, Expand, Recaption, TrainCaptioner, TrainExpander
 
 
 @dataclass
@@ -46,6 +47,8 @@ class Generate:
     """How closely to follow the prompt; 1 is no guidance."""
     sampler: str = "dpmpp_2m"
     """euler, heun or dpmpp_2m."""
+    expand: bool = False
+    """First turn the prompt into a detailed caption that keeps all it states."""
     device: str = "cpu"
     """auto, cpu, cuda or mps."""
 
@@ -56,10 +59,14 @@ class Generate:
 
         model = load(self.checkpoint, device=pick_device(self.device))
         started = time.perf_counter()
+        prompt = self.prompt
+        if self.expand:
+            (prompt,) = model.expand([prompt], frames=self.frames, seed=self.seed)
+            print(f"prompt: {prompt}")
         # Opened first, so that a file that cannot be written is told before the work, not after it.
-        with VideoWriter(self.out, model.config.fps, prompt=self.prompt) as writer:
+        with VideoWriter(self.out, model.config.fps, prompt=prompt) as writer:
             clip = model.generate(
-                self.prompt,
+                prompt,
                 frames=self.frames,
                 size=parse_size(self.size),
                 seed=self.seed,
@@ -209,7 +216,12 @@ def main() -> None:
         | Connect
         | Restyle
         | Inpaint
-        | Story,
+        | Story
+        | Caption
+        | Recaption
+        | Expand
+        | TrainCaptioner
+        | TrainExpander,
         prog="minisora",
     )
     try:

@@ -12,7 +12,7 @@ be asked for and cannot know. The decoder was trained on draws and forgives erro
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,6 +27,9 @@ from minisora.worlds import MovingMNIST, Scene, WorldConfig, caption
 from minisora.worlds.captions import Level
 
 SHARD = 500  # clips in a file
+
+Writer = Callable[[Scene, Level, np.random.Generator], str]
+"""(scene, level of detail, randomness) -> a caption to train with."""
 
 
 def fingerprint(vae: VideoVAE) -> str:
@@ -118,12 +121,16 @@ class LatentDataset:
     Args:
         folder: shards written by `build_latents`.
         mix: sizes and their shares of a batch.
+        write: writes the captions; by default the world does, true and in new words each time.
 
     Raises:
         FileNotFoundError: if a size of the mix has no shard.
     """
 
-    def __init__(self, folder: Path, mix: Sequence[MixEntry]) -> None:
+    write: Writer | None = None
+
+    def __init__(self, folder: Path, mix: Sequence[MixEntry], write: Writer | None = None) -> None:
+        self.write = write
         self.groups: dict[ClipSize, LatentGroup] = {}
         self.shares = [entry.share / sum(e.share for e in mix) for entry in mix]
         for entry in mix:
@@ -158,12 +165,13 @@ class LatentDataset:
         latents: list[Tensor] = []
         texts: list[str] = []
         rng = np.random.default_rng(int(torch.randint(2**62, (), generator=generator)))
+        write = self.write or caption
         for group, count in zip(self.groups.values(), self.counts(batch, generator), strict=True):
             z, scenes = group.draw(count, generator)
             latents += list(z)
             for scene in scenes:
                 level: Level = "detailed" if rng.random() < detailed else "short"
-                texts.append("" if rng.random() < dropped else caption(scene, level, rng))
+                texts.append("" if rng.random() < dropped else write(scene, level, rng))
         return latents, texts
 
 

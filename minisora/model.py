@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from minisora.checkpoint import load_weights, save_weights
+from minisora.expand import Expander, load_expander
 from minisora.flow import token_shift
 from minisora.network import ModelConfig, TextToLatent
 from minisora.patches import pack, token_grid, unpack
@@ -47,6 +48,10 @@ class MiniSora(nn.Module):
         self.config = config
         self.vae = VideoVAE(config.vae)
         self.net = TextToLatent(config.text, config.dit, config.vocabulary)
+        self.folder: Path | None = None  # where `load` found it, and where its expander may lie
+        self._expanders: list[
+            Expander
+        ] = []  # not a part of its weights; loaded when first asked for
 
     @property
     def device(self) -> torch.device:
@@ -69,6 +74,7 @@ class MiniSora(nn.Module):
         guidance_interval: tuple[float, float] = (0.2, 1.0),
         sampler: str = "dpmpp_2m",
         lag: int = 0,
+        expand: bool = False,
         progress: bool | Callable[[Tensor], None] = False,
     ) -> VideoClip | list[VideoClip]:
         """Make a clip for each prompt.
@@ -85,6 +91,8 @@ class MiniSora(nn.Module):
             lag: steps by which a latent frame starts after the one before it, so that it can follow a cleaner
                 one: 0 makes all at once, `steps` one after the other. The network runs for `steps` plus `lag`
                 for each latent frame after the first.
+            expand: first turn each prompt into a detailed caption that keeps all it states (`expand.Expander`);
+                the clip's own prompt is then that caption. What is added depends on the seed.
             progress: True shows a bar; a function is called after each step with the present guess at
                 the clean latents (B, Z, t, h, w), for previews.
 
@@ -93,11 +101,14 @@ class MiniSora(nn.Module):
 
         Raises:
             ValueError: if a size, a length, the sampler's name or a number of steps is not allowed.
+            DataError: if prompts are to be expanded and there is no expander.
         """
         from minisora.video import VideoClip  # here, because training needs no PyAV
 
         prompts = [prompt] if isinstance(prompt, str) else list(prompt)
         self._check(prompts, frames, size, sampler)
+        if expand:
+            prompts = self.expand(prompts, frames=frames, seed=seed)
         noise = torch.stack([self.noise(frames, size, seed + i) for i in range(len(prompts))])
         denoise = self.denoiser(prompts, guidance_scale, guidance_interval)
         times = timesteps(steps, self.shift(noise.shape[2:]), device=self.device)
@@ -106,6 +117,22 @@ class MiniSora(nn.Module):
         videos = self.pixels(latent)
         clips = [VideoClip(v, self.config.fps, p) for v, p in zip(videos, prompts, strict=True)]
         return clips[0] if isinstance(prompt, str) else clips
+
+    def expand(self, prompts: Sequence[str], *, frames: int = 17, seed: int = 0) -> list[str]:
+        """A detailed caption for each prompt, as `generate(..., expand=True)` uses it.
+
+        Args:
+            prompts: any strings.
+            frames: of the clip that is to be made.
+            seed: prompt i is expanded by seed + i, so each can be expanded again alone.
+
+        Raises:
+            DataError: if there is no expander.
+        """
+        if not self._expanders:
+            self._expanders.append(load_expander(self.folder))
+        generators = [torch.Generator().manual_seed(seed + i) for i in range(len(prompts))]
+        return self._expanders[0].expand(prompts, frames=frames, generators=generators)
 
     def pixels(self, latent: Tensor) -> Tensor:
         """Video (B, 3, T, H, W) in [0, 1], on the CPU, from latents (B, Z, t, h, w)."""
@@ -252,9 +279,22 @@ def load(name: str | Path = "moving-mnist", device: str | torch.device = "cpu") 
         CheckpointError: if one of its files is missing, truncated or altered.
     """
     folder = checkpoint_folder(name)
-    vae, _ = load_weights(folder / "vae.safetensors")
+    vae = load_weights(folder / "vae.safetensors")[0]
     net, config = load_weights(folder / "generator.safetensors")  # verified before it is believed
     model = MiniSora(ModelConfig.from_dict(config))
     model.vae.load_state_dict(vae)
     model.net.load_state_dict(net)
+    model.folder = folder
     return model.to(device).eval().requires_grad_(False)
+
+
+def load_vae(folder: Path, device: str | torch.device = "cpu") -> VideoVAE:
+    """The VAE of a checkpoint folder alone.
+
+    Raises:
+        CheckpointError: if its file is missing, truncated or altered.
+    """
+    tensors, config = load_weights(folder / "vae.safetensors")
+    vae = VideoVAE(ModelConfig.from_dict(config).vae)
+    vae.load_state_dict(tensors)
+    return vae.to(device).eval().requires_grad_(False)

@@ -24,15 +24,16 @@ from typing import Any
 import torch
 
 from minisora.checkpoint import load_weights, save_weights
-from minisora.latents import LatentDataset, build_latents
+from minisora.latents import LatentDataset, Writer, build_latents
 from minisora.model import MiniSora
 from minisora.network import ModelConfig, TextToLatent
 from minisora.objectives import diffusion_objective, fit_latent_statistics, vae_objective
 from minisora.presets import Preset
+from minisora.recaption import BlendedCaptions, read_plan
 from minisora.sealed import write_atomic
 from minisora.train import Objective, Record, Trainer, fit
 from minisora.vae import VideoVAE
-from minisora.worlds import VOCABULARY, MovingMNIST, WorldConfig
+from minisora.worlds import VOCABULARY, MovingMNIST, WorldConfig, caption
 
 VAE_WORLD, STATISTICS_WORLD, LATENT_WORLD = 1, 2, 100  # seeds
 LOG_EVERY = 20  # steps averaged into one line of the log
@@ -98,6 +99,8 @@ def train_generator(preset: Preset, folder: Path, device: torch.device) -> Itera
         "mix": {str(entry.size): entry.share for entry in preset.mix},
         "curriculum": [asdict(phase) for phase in preset.curriculum],
     }
+    if plan := read_plan(folder / "latents"):
+        facts["captions"] = plan  # `minisora recaption` was there: train on its blend
     trainer = Trainer(net, config, facts)
     trainer.restore(folder / "generator-state")
     objective = phased_objective(net, preset, folder / "latents")
@@ -116,11 +119,12 @@ def train_generator(preset: Preset, folder: Path, device: torch.device) -> Itera
 
 
 def phased_objective(net: TextToLatent, preset: Preset, latents: Path) -> Objective:
-    """The diffusion objective of each phase of the preset, in its turn."""
+    """The diffusion objective of each phase of the preset, in its turn; on new captions where there are some."""
     ends = list(accumulate(phase.steps for phase in preset.phases))[:-1]
+    write: Writer = BlendedCaptions(latents) if read_plan(latents) else caption
     objectives = [
         diffusion_objective(
-            net, LatentDataset(latents, phase.mix), phase.batch, preset.flow, phase.detailed
+            net, LatentDataset(latents, phase.mix, write), phase.batch, preset.flow, phase.detailed
         )
         for phase in preset.phases
     ]

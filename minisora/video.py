@@ -14,7 +14,9 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -79,6 +81,11 @@ class VideoClip:
     def save(self, path: str | os.PathLike[str], *, scale: int | None = None) -> Path:
         """Write to .mp4, .webp, .gif or .png (frames side by side); see `VideoWriter`."""
         return write_video(self.video, path, self.fps, scale=scale, prompt=self.prompt)
+
+    def caption(self, checkpoint: str | os.PathLike[str] = "moving-mnist", **how: Any) -> str:
+        """What the clip shows, in words, from its pixels alone; see `caption.caption_clip` for `how`."""
+        # By name, since the captioner stands far above this module, and whoever holds a clip may ask.
+        return import_module("minisora.caption").caption_clip(self, checkpoint, **how)
 
     def __repr__(self) -> str:
         height, width = self.size

@@ -21,19 +21,24 @@ LAYERS = (
     ("patches",),
     ("rope", "ops", "layers"),
     ("text",),
+    ("language", "decoding"),
+    ("expand",),
     ("dit",),
     ("flow",),
     ("sample",),
     ("network", "presets"),
+    ("hf_text",),
     ("train", "objectives"),
     ("model",),
+    ("caption",),
+    ("recaption",),
     ("complete",),
     ("edit",),
     ("story",),
     ("metrics",),
     ("recipe", "info", "curves"),
-    ("course",),
-    ("arguments", "cli_edit", "cli_evaluate"),
+    ("train_words", "course"),
+    ("arguments", "cli_edit", "cli_evaluate", "cli_words"),
     ("cli",),
 )
 RANK = {module: rank for rank, layer in enumerate(LAYERS) for module in layer}
@@ -41,7 +46,7 @@ MODULES = python_files("minisora")
 # They read video, draw or serve people, and may need more than training does.
 NOT_FOR_TRAINING = (
     *("video", "complete", "edit", "story", "curves", "course"),
-    *("cli", "cli_edit", "cli_evaluate"),
+    *("cli", "cli_edit", "cli_evaluate", "cli_words"),
 )
 LONGEST_MODULE, LONGEST_FUNCTION = 300, 40
 

@@ -1,0 +1,263 @@
+"""The captioner: a clip in, its description out, word by word. It sees latents, never the facts of a scene.
+
+Where it stands: `vae`, `patches`, `language`, `decoding` -> [caption] -> `recaption`. DALL-E 3 (Betker et al. 2023)
+trains a captioner on alt-text, then twice more from there: on short synthetic captions (SSC) and on descriptive ones
+(DSC); Sora's report describes its training clips with such a captioner. Here the clip's latent is cut into spacetime
+patches as for the transformer, each patch is a token at (t, h, w), and the tokens of all patches are the prefix of a
+language model; so a clip may have any size and length.
+
+Legend: B Z t h w latents, B C T H W video, D width.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from minisora.checkpoint import load_weights, save_weights
+from minisora.decoding import Decoding, write
+from minisora.expand import plain
+from minisora.language import LanguageConfig, PrefixLM, Session, shift_right
+from minisora.latents import fingerprint
+from minisora.layers import linear
+from minisora.model import checkpoint_folder, load_vae
+from minisora.patches import Grid, Packed, pack, patchify, token_grid
+from minisora.paths import DataError
+from minisora.text import Tokenizer
+from minisora.vae import VideoVAE
+
+if TYPE_CHECKING:
+    from minisora.video import VideoClip
+
+Style = Literal["detailed", "short"]
+FILES = {"detailed": "captioner.safetensors", "short": "captioner-short.safetensors"}
+LARGEST = 128  # px; the world's largest side, and so the largest the captioner learned
+
+
+@dataclass(frozen=True)
+class CaptionerConfig:
+    """Size and words of a captioner.
+
+    Attributes:
+        vocabulary: the words of captions.
+        latent_channels: Z.
+        patch: (pt, ph, pw) sides of a patch.
+        language: of the model.
+    """
+
+    vocabulary: tuple[str, ...]
+    latent_channels: int = 8
+    patch: Grid = (1, 2, 2)
+    language: LanguageConfig = LanguageConfig()
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> CaptionerConfig:
+        """Rebuild from JSON."""
+        pt, ph, pw = data["patch"]
+        language = LanguageConfig(**data["language"])
+        return cls(tuple(data["vocabulary"]), data["latent_channels"], (pt, ph, pw), language)
+
+
+class Captioner(nn.Module):
+    """Latents in, captions out."""
+
+    def __init__(self, config: CaptionerConfig) -> None:
+        super().__init__()
+        self.config = config
+        length = config.language.max_length
+        self.tokenizer = Tokenizer(config.vocabulary, max_length=length)
+        pt, ph, pw = config.patch
+        self.patches = linear(config.latent_channels * pt * ph * pw, config.language.width)
+        self.lm = PrefixLM(config.language, len(self.tokenizer))
+
+    def forward(self, packed: Packed) -> Tensor:
+        """Logits (Lt, V) of the token after each of the packed text ids, from `pack_captions`."""
+        return self.lm(self.patches(packed.tokens), packed.text_ids, packed.layout)
+
+    def pack_captions(
+        self, latents: Sequence[Tensor], texts: Sequence[str]
+    ) -> tuple[Packed, Tensor]:
+        """Clips of any size with their captions as one sequence.
+
+        Args:
+            latents: one (Z, t, h, w) for each clip.
+            texts: as many captions.
+
+        Returns:
+            the clips with what the model reads, and the ids (Lt,) that it is to write.
+        """
+        ids = self.tokenizer.encode_batch(
+            texts
+        )  # (n, l): one length, so that only sizes make groups
+        packed = pack(latents, list(shift_right(ids)), self.config.patch)
+        return packed, ids[list(packed.order)].flatten()
+
+    def caption(
+        self,
+        latents: Tensor,
+        decoding: Decoding = Decoding(),
+        generator: torch.Generator | None = None,
+    ) -> list[str]:
+        """Describe clips of one size.
+
+        Args:
+            latents: (B, Z, t, h, w); h and w multiples of the patch.
+            decoding: greedy, beam or nucleus.
+            generator: for nucleus, which needs one.
+        """
+        grid = token_grid(latents.shape[2:], self.config.patch)
+        with torch.inference_mode():
+            prefix = self.patches(patchify(latents, self.config.patch))  # (B, Lv, D)
+            session = Session(self.lm, prefix, grid)
+        limit, end = self.config.language.max_length, self.tokenizer.end_id
+        texts = write(session, decoding, end, limit, generator)
+        return [plain(self.tokenizer.decode(text)) for text in texts]
+
+    def save(self, path: Path, vae: str, **facts: Any) -> None:
+        """Write weights as fp16 with the config inside, and the fingerprint of the VAE whose latents it reads."""
+        config = asdict(self.config) | {"vae": vae, "facts": facts}
+        save_weights(path, self.state_dict(), config, dtype=torch.float16)
+
+
+@dataclass(frozen=True)
+class VideoCaptioner:
+    """A captioner with the VAE whose latents it reads: pixels in, captions out."""
+
+    vae: VideoVAE
+    captioner: Captioner
+
+    def caption(
+        self,
+        videos: Sequence[Tensor],
+        decoding: Decoding = Decoding(),
+        generator: torch.Generator | None = None,
+        batch: int = 32,
+    ) -> list[str]:
+        """Describe videos of any sizes and lengths.
+
+        Args:
+            videos: one (3, T, H, W) in [0, 1] for each clip; see `fit_video`.
+            decoding, generator: see `Captioner.caption`.
+            batch: clips of one size described at once.
+        """
+        fitted = [fit_video(video, self.vae, self.captioner.config.patch) for video in videos]
+        members: dict[torch.Size, list[int]] = {}
+        for i, video in enumerate(fitted):
+            members.setdefault(video.shape, []).append(i)
+        captions = [""] * len(fitted)
+        for group in members.values():
+            for first in range(0, len(group), batch):
+                some = group[first : first + batch]
+                with torch.inference_mode():
+                    z = self.vae.encode(torch.stack([fitted[i] for i in some]))
+                for i, text in zip(
+                    some, self.captioner.caption(z, decoding, generator), strict=True
+                ):
+                    captions[i] = text
+        return captions
+
+
+def fit_video(video: Tensor, vae: VideoVAE, patch: Grid) -> Tensor:
+    """A video brought to what the VAE and the captioner take: 1 + 4k frames, sides of whole patches up to 128 px.
+
+    The last frames beyond 1 + 4k are dropped; other sides are resampled to the nearest that fit, the shape kept as
+    nearly as that allows; grey becomes RGB.
+
+    Args:
+        video: (1 or 3, T, H, W) in [0, 1].
+    """
+    config = vae.config
+    frames, height, width = video.shape[1:]
+    video = video.float()[:, : frames - (frames - 1) % config.temporal].expand(3, -1, -1, -1)
+    scale = min(1.0, LARGEST / max(height, width))
+    units = (config.spatial * patch[1], config.spatial * patch[2])
+    size = [
+        max(unit, unit * round(side * scale / unit))
+        for side, unit in zip((height, width), units, strict=True)
+    ]
+    if size != [height, width]:
+        planes = video.transpose(0, 1)  # (T, 3, H, W)
+        planes = F.interpolate(planes, size, mode="bilinear", antialias=True, align_corners=False)
+        video = planes.transpose(0, 1).clamp(0, 1)
+    return video.to(vae.latent_mean.device)
+
+
+def read_captioner(path: Path, device: str | torch.device = "cpu") -> tuple[Captioner, str]:
+    """A captioner from its file, and the fingerprint of its VAE.
+
+    Raises:
+        CheckpointError: the file is missing, truncated or altered.
+    """
+    tensors, config = load_weights(path)
+    captioner = Captioner(CaptionerConfig.from_dict(config))
+    captioner.load_state_dict(tensors)
+    return captioner.to(device).eval().requires_grad_(False), config["vae"]
+
+
+def load_captioner(
+    name: str | Path = "moving-mnist", style: Style = "detailed", device: str | torch.device = "cpu"
+) -> VideoCaptioner:
+    """The captioner of a checkpoint, with its VAE.
+
+    Args:
+        name: a shipped checkpoint or a folder.
+        style: "detailed" (DSC) or "short" (SSC).
+
+    Raises:
+        DataError: no such checkpoint, or no such captioner in it.
+        ValueError: unknown style, or the captioner was trained on the latents of another VAE.
+    """
+    if style not in FILES:
+        raise ValueError(f"style={style!r}: choose one of {', '.join(FILES)}.")
+    folder = checkpoint_folder(name)
+    path = folder / FILES[style]
+    if not path.exists():
+        raise DataError(
+            f"{folder} holds no {style} captioner ({path.name}); make one with "
+            "`minisora train-captioner` and copy it there."
+        )
+    vae = load_vae(folder, device)
+    captioner, trained_on = read_captioner(path, device)
+    if (ours := fingerprint(vae)) != trained_on:
+        raise ValueError(
+            f"{path} was trained on the latents of another VAE ({trained_on}, this one is {ours}); "
+            "train it again with `minisora train-captioner`."
+        )
+    return VideoCaptioner(vae, captioner)
+
+
+@lru_cache(maxsize=2)
+def _kept(name: str, style: Style) -> VideoCaptioner:
+    return load_captioner(name, style)
+
+
+def caption_clip(
+    clip: VideoClip,
+    checkpoint: str | Path = "moving-mnist",
+    *,
+    style: Style = "detailed",
+    decoding: Decoding = Decoding(),
+    seed: int = 0,
+) -> str:
+    """What a clip shows, in words; `VideoClip.caption` calls this.
+
+    Args:
+        clip: of any size and length.
+        checkpoint: whose captioner; it stays in memory for the next clip.
+        style: "detailed" or "short".
+        decoding: greedy, beam or nucleus.
+        seed: of the words that nucleus draws.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    (text,) = _kept(str(checkpoint), style).caption([clip.video], decoding, generator)
+    if not text:
+        warnings.warn("The captioner found no words for this clip.", stacklevel=2)
+    return text

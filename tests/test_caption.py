@@ -1,0 +1,355 @@
+"""Captioner, recaptioning and their commands: any size, exact resume, nothing written twice or lost."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from tiny import Run, assert_one_sentence, generator, randomize, tiny_model, tiny_vae
+
+from minisora import latents, train_words
+from minisora.caption import (
+    FILES,
+    Captioner,
+    CaptionerConfig,
+    VideoCaptioner,
+    fit_video,
+    load_captioner,
+)
+from minisora.config import TrainConfig
+from minisora.decoding import Decoding
+from minisora.language import LanguageConfig, next_token_loss
+from minisora.latents import LatentDataset, build_latents, fingerprint
+from minisora.metrics.captions import agreement, caption_figures, mark_caption
+from minisora.model import load
+from minisora.presets import mixture
+from minisora.recaption import BlendedCaptions, original_caption, read_plan, recaption, sidecar
+from minisora.train import Trainer, fit
+from minisora.train_words import CAPTIONER, CaptionerPreset, FixedCaptions, caption_objective
+from minisora.video import VideoClip, write_video
+from minisora.worlds import VOCABULARY, MovingMNIST, Scene, WorldConfig, describe
+from minisora.worlds.alt_text import alt_text
+
+LANGUAGE = LanguageConfig(width=32, depth=2, num_heads=2)
+CONFIG = CaptionerConfig(VOCABULARY, latent_channels=4, language=LANGUAGE)
+MINI = CaptionerPreset(
+    config=CONFIG,
+    mix=mixture((5, 32, 32, 0.6), (1, 32, 48, 0.4)),
+    clips=20,
+    labelled=8,
+    noise=0.1,
+    pretrain=TrainConfig(steps=6, batch=4, lr=2e-3, warmup=2, checkpoint_every=2),
+    tune=TrainConfig(steps=3, batch=4, lr=1e-3, warmup=1, checkpoint_every=2),
+)
+
+
+def captioner(seed: int = 0) -> Captioner:
+    model = Captioner(CONFIG)
+    randomize(model, seed)
+    return model.eval().requires_grad_(False)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint with a random captioner of each style."""
+    home = tmp_path_factory.mktemp("words")
+    tiny_model().save(home)
+    key = fingerprint(load(home).vae)
+    for seed, name in enumerate(FILES.values()):
+        captioner(seed).save(home / name, key)
+    return home
+
+
+@pytest.fixture
+def shards(tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(latents, "SHARD", 6)
+    home = tmp_path / "latents"
+    for _ in build_latents(load(folder).vae, mixture((5, 32, 32, 1.0)), 12, home, seed=3):
+        pass
+    return home
+
+
+# ---- the captioner ----
+
+
+def test_a_batch_of_mixed_sizes_is_read_as_each_clip_alone() -> None:
+    model, g = captioner(), generator()
+    clips = [torch.randn(4, *size, generator=g) for size in ((2, 4, 4), (1, 4, 6), (2, 4, 4))]
+    texts = ["a red 3 on navy", "a 7", "a large blue digit four"]
+    packed, ids = model.pack_captions(clips, texts)
+    rows, targets = model(packed).view(3, -1, len(model.tokenizer)), ids.view(3, -1)
+    for place, i in enumerate(packed.order):
+        alone, own = model.pack_captions([clips[i]], [texts[i]])
+        torch.testing.assert_close(
+            next_token_loss(rows[place], targets[place], model.tokenizer.end_id)[0],
+            next_token_loss(model(alone), own, model.tokenizer.end_id)[0],
+        )
+        assert model.tokenizer.decode(targets[place]) == texts[i]
+
+
+@pytest.mark.parametrize("shape", [(3, 1, 32, 32), (3, 7, 45, 80), (1, 5, 300, 200), (3, 2, 5, 9)])
+def test_any_video_is_described(shape: tuple[int, ...]) -> None:
+    describer = VideoCaptioner(tiny_vae(), captioner())
+    video = torch.rand(shape, generator=generator())
+    fitted = fit_video(video, describer.vae, CONFIG.patch)
+    frames, height, width = fitted.shape[1:]
+    assert frames % 4 == 1 and height % 16 == width % 16 == 0 and max(height, width) <= 128
+    (text,) = describer.caption([video])
+    assert isinstance(text, str)
+    if shape == (3, 1, 32, 32):
+        assert torch.equal(fitted, video)
+
+
+def test_clips_of_several_sizes_come_back_in_order() -> None:
+    describer = VideoCaptioner(tiny_vae(), captioner())
+    g = generator(1)
+    videos = [torch.rand(3, 5, 32, 32 + 16 * (i % 2), generator=g) for i in range(4)]
+    together = describer.caption(videos, batch=1)
+    assert together == [describer.caption([video])[0] for video in videos]
+    beam = describer.caption(videos, Decoding("beam", beams=2))
+    assert len(beam) == 4
+    how = Decoding("nucleus")
+    assert describer.caption(videos, how, generator(2)) == describer.caption(
+        videos, how, generator(2)
+    )
+
+
+def test_it_learns_colors_from_few_examples() -> None:
+    """Latents that are one color each, and captions that name it: after some steps it names them rightly."""
+    colors = ("red", "green", "blue", "white")
+    g = generator(3)
+    centres = torch.randn(4, 4, 1, 1, 1, generator=g)
+
+    def objective(step: int, g: torch.Generator) -> tuple[torch.Tensor, dict[str, float]]:
+        picks = torch.randint(4, (16,), generator=g)
+        z = [
+            centres[i].expand(4, 1, 4, 4) + 0.1 * torch.randn(4, 1, 4, 4, generator=g)
+            for i in picks
+        ]
+        packed, ids = model.pack_captions(z, [f"a {colors[i]} digit" for i in picks])
+        loss, right = next_token_loss(model(packed), ids, model.tokenizer.end_id)
+        return loss, {"words_right": right.item()}
+
+    torch.manual_seed(0)
+    model = Captioner(CONFIG)
+    trainer = Trainer(model, TrainConfig(steps=60, batch=16, lr=5e-3, warmup=5))
+    losses = [record.loss for record in fit(trainer, objective)]
+    assert losses[-1] < 0.2 < losses[0]
+    z = torch.stack([centres[i].expand(4, 1, 4, 4) for i in range(4)])
+    assert model.eval().caption(z) == [f"a {color} digit" for color in colors]
+
+
+def test_a_clip_says_what_it_shows(folder: Path) -> None:
+    clip = VideoClip(torch.rand(3, 5, 32, 32, generator=generator()))
+    wanted = load_captioner(folder).caption([clip.video])[0]
+    assert clip.caption(folder) == wanted
+    short = load_captioner(folder, "short").caption([clip.video])[0]
+    assert clip.caption(folder, style="short") == short != wanted
+
+
+def test_a_captioner_of_another_vae_or_none_is_refused(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="choose one of detailed, short"):
+        load_captioner(folder, "long")  # type: ignore[arg-type]
+    tiny_model(1).save(tmp_path)
+    with pytest.raises(ValueError, match="holds no detailed captioner"):
+        load_captioner(tmp_path)
+    shutil.copy(folder / FILES["detailed"], tmp_path)
+    with pytest.raises(ValueError, match="latents of another VAE"):
+        load_captioner(tmp_path)
+
+
+# ---- training ----
+
+
+class Stop(BaseException):
+    """Stands for a kill between two steps."""
+
+
+def stop_at(title: str, step: int) -> Any:
+    def show(items: Iterator[Any], total: int, name: str) -> Iterator[Any]:
+        for item in items:
+            yield item
+            if name == title and (item if isinstance(item, int) else item.step) == step:
+                raise Stop
+
+    return show
+
+
+def test_training_killed_anywhere_ends_in_the_same_bits(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(latents, "SHARD", 10)
+    cpu, never = torch.device("cpu"), stop_at("", -1)
+    train_words.train_captioner(MINI, folder, tmp_path / "whole", cpu, never)
+    for title, step in (("latents", 10), ("base", 5), ("captioner-short", 2), ("captioner", 2)):
+        with pytest.raises(Stop):
+            train_words.train_captioner(MINI, folder, tmp_path / "parts", cpu, stop_at(title, step))
+    train_words.train_captioner(MINI, folder, tmp_path / "parts", cpu, never)
+    for name in ("base.safetensors", *FILES.values()):
+        assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "parts" / name).read_bytes()
+    bodies = {(tmp_path / "whole" / name).read_bytes() for name in FILES.values()}
+    assert len(bodies) == 2
+    for name in FILES.values():
+        shutil.copy(tmp_path / "whole" / name, tmp_path)
+    for name in ("vae", "generator"):
+        shutil.copy(folder / f"{name}.safetensors", tmp_path)
+    assert isinstance(load_captioner(tmp_path).caption([torch.rand(3, 5, 32, 32)])[0], str)
+
+
+def test_a_data_set_keeps_its_captions_and_only_some_are_labelled(shards: Path) -> None:
+    mix = mixture((5, 32, 32, 1.0))
+    data = LatentDataset(shards, mix, FixedCaptions(alt_text, 1))
+    first = {t for s in range(5) for t in data.batch(12, generator(s), dropped=0.0)[1]}
+    again = {t for s in range(50) for t in data.batch(12, generator(s), dropped=0.0)[1]}
+    assert first <= again and len(again) <= 12
+    few = train_words.first_clips(data, 5)
+    assert len(few.groups[mix[0].size].scenes) == 5 and len(data.groups[mix[0].size].scenes) == 12
+    loss, parts = caption_objective(captioner(), few, 4, 0.1)(0, generator())
+    assert loss.isfinite() and parts["clips"] == 4
+
+
+def test_what_ships_stays_small() -> None:
+    from minisora.expand import Expander
+
+    models = Captioner(CAPTIONER.config), Expander(train_words.EXPANDER.config)
+    size = sum(2 * p.numel() for model in models for p in model.parameters())
+    assert size < 3.5 * 2**20  # fp16; 4 MiB are allowed
+
+
+# ---- recaptioning ----
+
+
+def describer(folder: Path) -> VideoCaptioner:
+    return load_captioner(folder)
+
+
+def test_recaptioning_goes_on_where_it_stopped(shards: Path, folder: Path) -> None:
+    rounds = recaption(shards, describer(folder), batch=4)
+    for done, total in rounds:
+        assert total == 12
+        if done >= 8:  # in the second shard
+            rounds.close()
+            break
+    first, second = sorted(shards.glob("*.safetensors"))
+    assert sidecar(first).exists() and not sidecar(second).exists()
+    stamp = sidecar(first).stat().st_mtime_ns
+    assert next(again := recaption(shards, describer(folder), batch=4)) == (6, 12)
+    assert list(again)[-1] == (12, 12)
+    assert sidecar(first).stat().st_mtime_ns == stamp and sidecar(second).exists()
+    entries = json.loads(sidecar(second).read_text())
+    tensors, config = latents.load_weights(second)
+    facts = [Scene.from_dict(scene) for scene in config["scenes"]]
+    assert [e["original"] for e in entries] == [original_caption(scene) for scene in facts]
+    assert [e["synthetic"] for e in entries] == describer(folder).captioner.caption(
+        tensors["latents"]
+    )
+
+
+def test_training_mixes_captions_by_the_blend(shards: Path, folder: Path) -> None:
+    mix = mixture((5, 32, 32, 1.0))
+    with pytest.raises(ValueError, match="has no captions yet"):
+        BlendedCaptions(shards)
+    list(recaption(shards, describer(folder), blend=0.75))
+    assert read_plan(shards)["blend"] == 0.75  # type: ignore[index]
+    blended = BlendedCaptions(shards)
+    originals = {both.original for both in blended.table.values()}
+    _, texts = LatentDataset(shards, mix, blended).batch(2000, generator(), dropped=0.0)
+    assert np.mean([t in originals for t in texts]) == pytest.approx(0.25, abs=0.04)
+    for blend, share in ((0.0, 1.0), (1.0, 0.0)):
+        write = BlendedCaptions(shards, blend)
+        _, texts = LatentDataset(shards, mix, write).batch(50, generator(), dropped=0.0)
+        assert np.mean([t in originals for t in texts]) == share
+
+
+def test_recaptioning_refuses_in_one_sentence(shards: Path, folder: Path, tmp_path: Path) -> None:
+    one = describer(folder)
+    with pytest.raises(ValueError, match="from 0 to 1"):
+        list(recaption(shards, one, blend=95))
+    with pytest.raises(ValueError, match="is no folder"):
+        list(recaption(tmp_path / "none", one))
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ValueError, match="holds no clip"):
+        list(recaption(tmp_path / "empty", one))
+    list(recaption(shards, one))
+    with pytest.raises(ValueError, match="captions of another captioner"):
+        list(recaption(shards, load_captioner(folder, "short")))
+
+
+# ---- marks ----
+
+
+def test_marks_of_captions() -> None:
+    world = MovingMNIST(WorldConfig(min_digits=2), seed=8)
+    scene = world.scene(0)
+    right = mark_caption(scene, describe(scene))
+    assert set(right.values()) == {"right"} and len(right) == 9
+    back, front = scene.digits
+    other = next(c for c in ("red", "green", "blue") if c not in (back.color, front.color))
+    wrong = mark_caption(
+        scene, describe(replace(scene, digits=(replace(back, color=other), front)))
+    )
+    assert wrong["color"] == "wrong" and wrong["label"] == wrong["size"] == "right"
+    swapped = mark_caption(scene, describe(replace(scene, digits=(front, back))))
+    assert swapped.pop("front") == "wrong" and set(swapped.values()) == {"right"}
+    one = mark_caption(scene, f"a {front.color} digit")
+    assert one["count"] == "wrong" and one["label"] == "missing" and one["background"] == "missing"
+    image = replace(scene, frames=1)
+    assert mark_caption(image, describe(scene))["invented"] == "wrong"
+    figures = caption_figures([right, wrong])
+    assert figures["color"]["right"]["value"] == 0.5 and figures["all"]["value"] == 0.5
+    assert agreement("a 3", "a red 3 on navy") and not agreement("a 3", "a red 4")
+    assert agreement("five digits", "a 3") is None
+
+
+# ---- commands ----
+
+
+def test_caption_and_recaption_from_the_command_line(
+    run: Run, folder: Path, tmp_path: Path
+) -> None:
+    clips = tmp_path / "clips"
+    clips.mkdir()
+    video = MovingMNIST(WorldConfig(5, 32, 32), seed=1)[0].video
+    for i in range(2):
+        write_video(video, clips / f"{i}.mp4", 8, prompt=f"clip {i}")
+    status, output, _ = run("caption", clips / "0.mp4", "--checkpoint", folder, "--method", "beam")
+    assert status == 0 and len(output.splitlines()) == 1
+    status, output, _ = run("recaption", clips, "--blend", 0.8, "--checkpoint", folder)
+    assert status == 0 and "2 clips have captions" in output
+    told = json.loads((clips / "1.captions.json").read_text())
+    assert told["original"] == "clip 1" and set(told) == {"original", "synthetic"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("caption", "none.mp4"), "none.mp4"),
+        (("caption", "none.mp4", "--top-p", 0), "top_p"),
+        (("recaption", "none"), "is no folder"),
+        (("recaption", ".", "--blend", 2), "from 0 to 1"),
+    ],
+)
+def test_commands_refuse_in_one_sentence(
+    run: Run, folder: Path, arguments: tuple[object, ...], says: str
+) -> None:
+    assert_one_sentence(run(*arguments, "--checkpoint", folder), says)
+
+
+def test_train_captioner_from_the_command_line(
+    run: Run, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(latents, "SHARD", 10)
+    monkeypatch.setattr(train_words, "CAPTIONER", MINI)
+    out = tmp_path / "out"
+    status, output, messages = run(
+        "train-captioner", "--checkpoint", folder, "-o", out, "--device", "cpu"
+    )
+    assert status == 0 and "Copy them" in output and "words_right" in messages
+    assert all((out / name).exists() for name in FILES.values())
