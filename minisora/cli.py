@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 from tqdm.auto import tqdm
@@ -20,6 +20,10 @@ from tqdm.auto import tqdm
 from minisora.arguments import parse_size, pick_device
 from minisora.cli_edit import Animate, Connect, Extend, Inpaint, Loop, Restyle, Story
 from minisora.cli_evaluate import Evaluate
+
+if TYPE_CHECKING:
+    from minisora.model import MiniSora
+    from minisora.video import VideoClip
 
 
 @dataclass
@@ -36,6 +40,10 @@ class Generate:
     """1 + 4k; 1 makes an image."""
     size: str = "64x64"
     """HEIGHTxWIDTH in pixels, multiples of 16."""
+    draft: str | None = None
+    """HEIGHTxWIDTH of a smaller clip made from the same prompt and seed, whose composition is kept."""
+    long: Literal["extrapolate", "interpolate", "ntk", "roll-out"] = "extrapolate"
+    """How to make more frames than were trained on: in one go, in three ways, or window by window."""
     seed: int = 0
     """The same seed, prompt and size give the same clip."""
     steps: int = 30
@@ -58,20 +66,39 @@ class Generate:
         started = time.perf_counter()
         # Opened first, so that a file that cannot be written is told before the work, not after it.
         with VideoWriter(self.out, model.config.fps, prompt=self.prompt) as writer:
-            clip = model.generate(
-                self.prompt,
-                frames=self.frames,
-                size=parse_size(self.size),
-                seed=self.seed,
-                steps=self.steps,
-                guidance_scale=self.guidance_scale,
-                sampler=self.sampler,
-                lag=self.lag,
-                progress=True,
-            )
-            writer.add(clip.video)
+            writer.add(self.make(model).video)
         print(
             f"{self.out}: {self.frames} frames of {self.size} in {time.perf_counter() - started:.1f} s"
+        )
+
+    def make(self, model: MiniSora) -> VideoClip:
+        """The clip."""
+        from minisora.complete import Sampling
+        from minisora.longer import generate_long
+
+        size, draft = parse_size(self.size), parse_size(self.draft) if self.draft else None
+        how: dict[str, Any] = {
+            "steps": self.steps,
+            "guidance_scale": self.guidance_scale,
+            "sampler": self.sampler,
+        }
+        if self.long == "roll-out":
+            if self.lag or draft:
+                raise ValueError("--long roll-out takes neither --lag nor --draft; leave them out.")
+            sampling = Sampling(**how, progress=True)
+            return generate_long(
+                model, self.prompt, frames=self.frames, size=size, seed=self.seed, sampling=sampling
+            )
+        return model.generate(
+            self.prompt,
+            frames=self.frames,
+            size=size,
+            draft=draft,
+            seed=self.seed,
+            lag=self.lag,
+            scaling=None if self.long == "extrapolate" else self.long,
+            progress=True,
+            **how,
         )
 
 

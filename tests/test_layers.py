@@ -23,13 +23,13 @@ LAYERS = (
     ("text",),
     ("dit",),
     ("flow",),
-    ("sample",),
+    ("sample", "grids"),
     ("network", "presets"),
     ("train", "objectives"),
     ("model",),
     ("complete",),
     ("edit",),
-    ("story",),
+    ("story", "longer"),
     ("metrics",),
     ("recipe", "info", "curves"),
     ("arguments", "cli_edit", "cli_evaluate"),
@@ -39,7 +39,7 @@ RANK = {module: rank for rank, layer in enumerate(LAYERS) for module in layer}
 MODULES = python_files("minisora")
 # They read video, draw or serve people, and may need more than training does.
 NOT_FOR_TRAINING = (
-    *("video", "complete", "edit", "story", "curves"),
+    *("video", "complete", "edit", "story", "longer", "curves"),
     *("cli", "cli_edit", "cli_evaluate"),
 )
 LONGEST_MODULE, LONGEST_FUNCTION = 300, 40
