@@ -10,7 +10,7 @@ import sys
 import time
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -20,6 +20,7 @@ from tqdm.auto import tqdm
 from minisora.arguments import parse_size, pick_device
 from minisora.cli_edit import Animate, Connect, Extend, Inpaint, Loop, Restyle, Story
 from minisora.cli_evaluate import Evaluate
+from minisora.cli_folder import PRESET, FolderOptions, train_folder
 
 if TYPE_CHECKING:
     from minisora.model import MiniSora
@@ -104,10 +105,11 @@ class Generate:
 
 @dataclass
 class Train:
-    """Train a preset on the Moving-MNIST world: VAE, latents, transformer. Run again to resume."""
+    """Train a preset on Moving-MNIST or on your own videos: VAE, latents, transformer. Run again to resume."""
 
-    preset: Annotated[str, tyro.conf.Positional] = "tiny"
-    """A name that `minisora info` lists with a training schedule."""
+    preset: Annotated[str | None, tyro.conf.Positional] = None
+    """A name that `minisora info` lists with a training schedule; by default tiny, with --data real-video."""
+    folder: Annotated[FolderOptions, tyro.conf.arg(name="")] = field(default_factory=FolderOptions)
     out: Annotated[Path, tyro.conf.arg(aliases=["-o"])] = Path("outputs/train")
     """Folder for training states, latents, logs and the finished model."""
     device: str = "auto"
@@ -121,12 +123,15 @@ class Train:
         from minisora.presets import find_preset
         from minisora.recipe import train_all
 
-        preset = find_preset(self.preset)
-        if not preset.mix:
-            raise ValueError(
-                f"Preset {self.preset!r} is a size only; train 'tiny' or 'moving-mnist'."
-            )
-        train_all(preset, self.out, pick_device(self.device), Bars(self.tensorboard))
+        bars = Bars(self.tensorboard)
+        if self.folder.data is not None:
+            train_folder(self.folder, self.preset or PRESET, self.out, self.device, bars)
+        else:
+            preset = find_preset(self.preset or "tiny")
+            if not preset.mix:
+                needs = "needs --data" if self.preset == PRESET else "is a size only"
+                raise ValueError(f"Preset {self.preset!r} {needs}; train 'tiny' or 'moving-mnist'.")
+            train_all(preset, self.out, pick_device(self.device), bars)
         plot_curves(self.out, self.out / "curves.png")
         print(f"Done. Model in {self.out / 'model'}; curves in {self.out / 'curves.png'}.")
 

@@ -31,6 +31,7 @@ def describe_presets() -> str:
         numbers = "".join(f"{human(counts[part]):>10}" for part in ("vae", "text", "dit"))
         dit = preset.dit
         trains = "yes" if preset.mix else "no, needs a cluster"
+        trains = "on your videos" if not preset.mix and preset.train.steps > 1 else trains
         lines.append(f"{name:<14}{dit.depth:>6}{dit.width:>7}{dit.num_heads:>6}{numbers}  {trains}")
     return "\n".join(lines)
 

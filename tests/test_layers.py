@@ -18,6 +18,7 @@ LAYERS = (
     ("worlds",),
     ("containers", "video_pixels", "video_reader", "video_encoders", "video_writer", "video"),
     ("vae", "tiling", "latents"),
+    ("footage", "footage_data"),
     ("patches",),
     ("rope", "ops", "layers"),
     ("text",),
@@ -32,7 +33,9 @@ LAYERS = (
     ("story", "longer"),
     ("metrics",),
     ("recipe", "info", "curves"),
-    ("arguments", "cli_edit", "cli_evaluate"),
+    ("card",),
+    ("footage_recipe",),
+    ("arguments", "cli_edit", "cli_evaluate", "cli_folder"),
     ("cli",),
 )
 RANK = {module: rank for rank, layer in enumerate(LAYERS) for module in layer}
@@ -40,7 +43,8 @@ MODULES = python_files("minisora")
 # They read video, draw or serve people, and may need more than training does.
 NOT_FOR_TRAINING = (
     *("video", "complete", "edit", "story", "longer", "curves"),
-    *("cli", "cli_edit", "cli_evaluate"),
+    *("footage", "footage_data", "card", "footage_recipe"),
+    *("cli", "cli_edit", "cli_evaluate", "cli_folder"),
 )
 LONGEST_MODULE, LONGEST_FUNCTION = 300, 40
 
