@@ -7,6 +7,7 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.patches import Rectangle
 
 
 def attribute_mean(cell: dict[str, Any]) -> float:
@@ -27,9 +28,7 @@ def draw_map(axis: Any, sweep: dict[str, Any]) -> None:
         image[row, column] = attribute_mean(cell)
         axis.text(column, row, f"{image[row, column]:.0f}", ha="center", va="center", color="white")
         if cell["trained"]:
-            frame = plt.Rectangle(
-                (column - 0.46, row - 0.46), 0.92, 0.92, fill=False, ec="red", lw=2
-            )
+            frame = Rectangle((column - 0.46, row - 0.46), 0.92, 0.92, fill=False, ec="red", lw=2)
             axis.add_patch(frame)
     axis.imshow(image, vmin=0, vmax=100, cmap="viridis")
     axis.set(xlabel="width (px)", ylabel="height (px)", title="attributes right, % (red: trained)")

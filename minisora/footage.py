@@ -146,8 +146,10 @@ def scan(
         name, facts = path.relative_to(folder).as_posix(), path.stat()
         stamp = [facts.st_size, facts.st_mtime_ns, fps]
         old = known.get(name)
-        same = old is not None and old["stamp"] == stamp
-        footage = Footage(**old["footage"]) if same else examine(path, name, fps)
+        if old is None or old["stamp"] != stamp:
+            footage = examine(path, name, fps)
+        else:
+            footage = Footage(**old["footage"])
         found.append(footage)
         kept[name] = {"stamp": stamp, "footage": asdict(footage)}
         if old != kept[name]:
