@@ -6,10 +6,11 @@ One network, one mix of sizes and lengths, one objective (a clip's loss is the s
 proves it), four ways to put clips into a batch:
 
 - **packed**: minisora's own: every batch holds all sizes, end to end in one sequence.
-- **buckets**: sizes are sorted by tokens into `--buckets` buckets; a batch comes from one bucket, drawn as often as
-  its clips are, and is padded to the largest of the batch. What most trainers do.
-- **exact buckets**: a bucket for each size: no padding of video, but batches of one size each.
-- **padded**: every batch holds all sizes, padded to the largest.
+- **exact buckets**: a bucket for each size, as most video trainers do: batches of one size each, drawn as often as its
+  clips are, so only captions are padded. The strictest comparison.
+- **buckets**: sizes are sorted by tokens into `--buckets` buckets; clips of one bucket are stacked, padded to the most
+  frames, rows and columns of the batch (wide and tall clips of one length so waste much).
+- **padded**: every batch holds all sizes, stacked likewise. (`throughput.py` also pads sequences, which wastes less.)
 
 Three sections: `speed`, clips a second in rounds that take turns; `padding`, the share of tokens; `loss`, the loss on
 clips never trained on (averaged weights, packed, the same noise for all) at moments of equal training time, with the

@@ -19,6 +19,7 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
@@ -139,17 +140,15 @@ def scan(
         cache: a JSON file; what it says of files that have not changed since is not found out again.
         leave_out: see `find_files`.
     """
-    known = json.loads(cache.read_text()) if cache.exists() else {}
+    known: dict[str, Any] = json.loads(cache.read_text()) if cache.exists() else {}
     kept: dict[str, object] = {}
     found: list[Footage] = []
     for path in find_files(folder, leave_out):
         name, facts = path.relative_to(folder).as_posix(), path.stat()
         stamp = [facts.st_size, facts.st_mtime_ns, fps]
-        old = known.get(name)
-        if old is None or old["stamp"] != stamp:
-            footage = examine(path, name, fps)
-        else:
-            footage = Footage(**old["footage"])
+        old: Any = known.get(name)
+        same = old is not None and old["stamp"] == stamp
+        footage = Footage(**old["footage"]) if same else examine(path, name, fps)
         found.append(footage)
         kept[name] = {"stamp": stamp, "footage": asdict(footage)}
         if old != kept[name]:
