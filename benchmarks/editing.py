@@ -35,12 +35,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout
 from benchmarks.common import RESULTS, machine, update_results
 from minisora.checkpoint import load_weights
 from minisora.edit import animate, circle, connect, extend, inpaint, loop, restyle
+from minisora.loading import load
 from minisora.metrics.intervals import mean, share
 from minisora.metrics.physics import seam_error
 from minisora.metrics.reader import DigitReader, load_reader
 from minisora.metrics.reading import ANGLE, Seen, angle_between, read_clip
 from minisora.metrics.tracks import find_tracks
-from minisora.model import MiniSora, load
+from minisora.model import MiniSora
 from minisora.story import parse_story, roll_out
 from minisora.video import VideoClip
 from minisora.worlds import COLORS, MovingMNIST, Scene, WorldConfig, caption

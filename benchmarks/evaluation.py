@@ -24,11 +24,12 @@ from tqdm.auto import tqdm
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout
 
 from benchmarks.common import RESULTS, machine, update_results
+from minisora.loading import load
 from minisora.metrics import suite
 from minisora.metrics.judge import load_judge
 from minisora.metrics.reader import load_reader
 from minisora.metrics.table import run_facts, table
-from minisora.model import MiniSora, load
+from minisora.model import MiniSora
 
 SHORT_CLIPS = 4  # short prompts and held-out pairs are measured on a quarter of the clips
 

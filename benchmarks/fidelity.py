@@ -34,9 +34,10 @@ from tqdm.auto import tqdm
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout, and its tests' reader
 
 from benchmarks.common import RESULTS, machine, update_results
+from minisora.loading import checkpoint_folder, load
 from minisora.metrics.intervals import mean, share
 from minisora.metrics.reader import DigitReader, accuracy
-from minisora.model import MiniSora, checkpoint_folder, load
+from minisora.model import MiniSora
 from minisora.vae import VideoVAE
 from minisora.worlds import MovingMNIST, Scene, WorldConfig
 from tests.reader import cached_reader, read_clip

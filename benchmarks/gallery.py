@@ -21,7 +21,8 @@ from matplotlib import pyplot
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout, installed or not
 
-from minisora.model import MiniSora, load
+from minisora.loading import load
+from minisora.model import MiniSora
 from minisora.video import VideoClip
 
 SQUARE, WIDE, TALL, LONG, IMAGE = (17, 64, 64), (17, 32, 96), (17, 96, 32), (33, 64, 64), (1, 64, 64)  # fmt: skip

@@ -41,13 +41,14 @@ from minisora.caption import FILES, Style, VideoCaptioner, read_captioner
 from minisora.config import TrainConfig
 from minisora.expand import Expander, load_expander
 from minisora.latents import LatentDataset, build_latents, fingerprint
+from minisora.loading import load
 from minisora.metrics.captions import caption_figures, mark_caption
 from minisora.metrics.distance import kernel_distance
 from minisora.metrics.intervals import share
 from minisora.metrics.judge import Judge
 from minisora.metrics.reader import load_reader
 from minisora.metrics.reading import ATTRIBUTES, compare, read_clip, stated
-from minisora.model import MiniSora, load
+from minisora.model import MiniSora
 from minisora.network import TextToLatent
 from minisora.objectives import diffusion_objective
 from minisora.presets import TINY, mixture

@@ -30,9 +30,10 @@ from benchmarks.common import RESULTS, machine, update_results
 from minisora.caption import FILES, VideoCaptioner, read_captioner
 from minisora.expand import Expander, load_expander
 from minisora.latents import fingerprint
+from minisora.loading import load
 from minisora.metrics.captions import agreement, caption_figures, mark_caption
 from minisora.metrics.intervals import share
-from minisora.model import MiniSora, load
+from minisora.model import MiniSora
 from minisora.train_words import expander_pairs
 from minisora.worlds import MovingMNIST, WorldConfig, caption
 from minisora.worlds.statements import FIELDS, UnclearError, contradictions, parse

@@ -14,7 +14,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from minisora.model import MiniSora, load
+    from minisora.loading import load
+    from minisora.model import MiniSora
     from minisora.presets import PRESETS
     from minisora.vae import VideoVAE
     from minisora.video import VideoClip, read_video, write_video
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOME = {
-    "load": "model",
+    "load": "loading",
     "MiniSora": "model",
     "PRESETS": "presets",
     "VideoVAE": "vae",

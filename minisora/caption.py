@@ -28,7 +28,7 @@ from minisora.expand import plain
 from minisora.language import LanguageConfig, PrefixLM, Session, shift_right
 from minisora.latents import fingerprint
 from minisora.layers import linear
-from minisora.model import checkpoint_folder, load_vae
+from minisora.loading import checkpoint_folder, load_vae
 from minisora.patches import Grid, Packed, pack, patchify, token_grid
 from minisora.paths import DataError
 from minisora.text import Tokenizer

@@ -10,9 +10,9 @@ import sys
 import time
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 from tqdm.auto import tqdm
@@ -20,7 +20,12 @@ from tqdm.auto import tqdm
 from minisora.arguments import parse_size, pick_device
 from minisora.cli_edit import Animate, Connect, Extend, Inpaint, Loop, Restyle, Story
 from minisora.cli_evaluate import Evaluate
+from minisora.cli_folder import PRESET, FolderOptions, train_folder
 from minisora.cli_words import Caption, Expand, Recaption, TrainCaptioner, TrainExpander
+
+if TYPE_CHECKING:
+    from minisora.model import MiniSora
+    from minisora.video import VideoClip
 
 
 @dataclass
@@ -37,6 +42,10 @@ class Generate:
     """1 + 4k; 1 makes an image."""
     size: str = "64x64"
     """HEIGHTxWIDTH in pixels, multiples of 16."""
+    draft: str | None = None
+    """HEIGHTxWIDTH of a smaller clip made from the same prompt and seed, whose composition is kept."""
+    long: Literal["extrapolate", "interpolate", "ntk", "roll-out"] = "extrapolate"
+    """How to make more frames than were trained on: in one go, in three ways, or window by window."""
     seed: int = 0
     """The same seed, prompt and size give the same clip."""
     steps: int = 30
@@ -54,7 +63,7 @@ class Generate:
 
     def run(self) -> None:
         """Generate and save."""
-        from minisora.model import load
+        from minisora.loading import load
         from minisora.video import VideoWriter
 
         model = load(self.checkpoint, device=pick_device(self.device))
@@ -65,29 +74,49 @@ class Generate:
             print(f"prompt: {prompt}")
         # Opened first, so that a file that cannot be written is told before the work, not after it.
         with VideoWriter(self.out, model.config.fps, prompt=prompt) as writer:
-            clip = model.generate(
-                prompt,
-                frames=self.frames,
-                size=parse_size(self.size),
-                seed=self.seed,
-                steps=self.steps,
-                guidance_scale=self.guidance_scale,
-                sampler=self.sampler,
-                lag=self.lag,
-                progress=True,
-            )
-            writer.add(clip.video)
+            writer.add(self.make(model, prompt).video)
         print(
             f"{self.out}: {self.frames} frames of {self.size} in {time.perf_counter() - started:.1f} s"
+        )
+
+    def make(self, model: MiniSora, prompt: str) -> VideoClip:
+        """The clip of a prompt."""
+        from minisora.complete import Sampling
+        from minisora.longer import generate_long
+
+        size, draft = parse_size(self.size), parse_size(self.draft) if self.draft else None
+        how: dict[str, Any] = {
+            "steps": self.steps,
+            "guidance_scale": self.guidance_scale,
+            "sampler": self.sampler,
+        }
+        if self.long == "roll-out":
+            if self.lag or draft:
+                raise ValueError("--long roll-out takes neither --lag nor --draft; leave them out.")
+            sampling = Sampling(**how, progress=True)
+            return generate_long(
+                model, prompt, frames=self.frames, size=size, seed=self.seed, sampling=sampling
+            )
+        return model.generate(
+            prompt,
+            frames=self.frames,
+            size=size,
+            draft=draft,
+            seed=self.seed,
+            lag=self.lag,
+            scaling=None if self.long == "extrapolate" else self.long,
+            progress=True,
+            **how,
         )
 
 
 @dataclass
 class Train:
-    """Train a preset on the Moving-MNIST world: VAE, latents, transformer. Run again to resume."""
+    """Train a preset on Moving-MNIST or on your own videos: VAE, latents, transformer. Run again to resume."""
 
-    preset: Annotated[str, tyro.conf.Positional] = "tiny"
-    """A name that `minisora info` lists with a training schedule."""
+    preset: Annotated[str | None, tyro.conf.Positional] = None
+    """A name that `minisora info` lists with a training schedule; by default tiny, with --data real-video."""
+    folder: Annotated[FolderOptions, tyro.conf.arg(name="")] = field(default_factory=FolderOptions)
     out: Annotated[Path, tyro.conf.arg(aliases=["-o"])] = Path("outputs/train")
     """Folder for training states, latents, logs and the finished model."""
     device: str = "auto"
@@ -101,12 +130,15 @@ class Train:
         from minisora.presets import find_preset
         from minisora.recipe import train_all
 
-        preset = find_preset(self.preset)
-        if not preset.mix:
-            raise ValueError(
-                f"Preset {self.preset!r} is a size only; train 'tiny' or 'moving-mnist'."
-            )
-        train_all(preset, self.out, pick_device(self.device), Bars(self.tensorboard))
+        bars = Bars(self.tensorboard)
+        if self.folder.data is not None:
+            train_folder(self.folder, self.preset or PRESET, self.out, self.device, bars)
+        else:
+            preset = find_preset(self.preset or "tiny")
+            if not preset.mix:
+                needs = "needs --data" if self.preset == PRESET else "is a size only"
+                raise ValueError(f"Preset {self.preset!r} {needs}; train 'tiny' or 'moving-mnist'.")
+            train_all(preset, self.out, pick_device(self.device), bars)
         plot_curves(self.out, self.out / "curves.png")
         print(f"Done. Model in {self.out / 'model'}; curves in {self.out / 'curves.png'}.")
 
@@ -145,7 +177,7 @@ class Reconstruct:
         """Reconstruct, save, report."""
         import torch
 
-        from minisora.model import load
+        from minisora.loading import load
         from minisora.video import VideoClip, read_video
 
         vae = load(self.checkpoint).vae

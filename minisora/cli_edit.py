@@ -43,7 +43,7 @@ class Common:
 
     def model(self) -> MiniSora:
         """The checkpoint, loaded."""
-        from minisora.model import load
+        from minisora.loading import load
 
         return load(self.checkpoint, device=pick_device(self.device))
 

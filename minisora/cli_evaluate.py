@@ -40,11 +40,11 @@ class Evaluate:
 
     def run(self) -> None:
         """Score, print, write."""
+        from minisora.loading import load
         from minisora.metrics import suite
         from minisora.metrics.judge import load_judge
         from minisora.metrics.reader import load_reader
         from minisora.metrics.table import run_facts, table
-        from minisora.model import load
         from minisora.sealed import write_atomic
 
         config = suite.EvaluationConfig(

@@ -128,7 +128,7 @@ class Expand:
         import torch
 
         from minisora.expand import load_expander
-        from minisora.model import checkpoint_folder
+        from minisora.loading import checkpoint_folder
 
         if self.count < 1 or self.frames < 1:
             raise ValueError(f"count={self.count}, frames={self.frames}: give at least 1.")

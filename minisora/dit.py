@@ -33,10 +33,11 @@ from torch import Tensor, nn
 from minisora.layers import QueryKeyValue, SwiGLU, attend, linear
 from minisora.ops import gated_add, modulate
 from minisora.patches import Grid, Layout
-from minisora.rope import edge_distances, positions, rotary_table
+from minisora.rope import RopeScaling, edge_distances, positions, rotary_table, scaled_table
 
 _LEVEL_FEATURES = 256
 _EDGE_OCTAVES = 8
+_EDGE_AXES = (0, 1, 2, 1, 2)  # of each of `edge_distances`: start, top, left, bottom, right
 
 
 @dataclass(frozen=True)
@@ -129,21 +130,33 @@ def level_features(levels: Tensor, features: int = _LEVEL_FEATURES) -> Tensor:
 
 
 @lru_cache(maxsize=256)
-def edge_features(grid: Grid, device: torch.device) -> Tensor:
+def edge_features(grid: Grid, device: torch.device, scaling: RopeScaling | None = None) -> Tensor:
     """(Lv, 10 * octaves) sines and cosines of `edge_distances` at wavelengths 4, 8, 16, ... tokens.
 
-    RoPE is relative: without these the network could not know where the walls are.
+    RoPE is relative: without these the network could not know where the walls are. They are scaled
+    as RoPE is, since two notions of one distance would contradict each other.
     """
     with torch.inference_mode(False):  # the cache outlives an inference-mode caller
         rates = math.pi / 2 * 0.5 ** torch.arange(_EDGE_OCTAVES)
+        if scaling is not None:
+            slower = [scaling.factors(grid, axis, _EDGE_OCTAVES) for axis in _EDGE_AXES]
+            rates = rates * torch.stack(slower)  # (5, octaves)
         angle = (edge_distances(grid)[:, :, None] * rates).flatten(1)  # (Lv, 5 * octaves)
         return torch.cat([angle.cos(), angle.sin()], dim=1).to(device)
 
 
 @lru_cache(maxsize=16)
-def rope_table(layout: Layout, axes: Grid, theta: float, device: torch.device) -> Tensor:
+def rope_table(
+    layout: Layout,
+    axes: Grid,
+    theta: float,
+    device: torch.device,
+    scaling: RopeScaling | None = None,
+) -> Tensor:
     """(L, head_dim / 2, 2) cosines and sines of a packed sequence's rotations."""
     with torch.inference_mode(False):  # the cache outlives an inference-mode caller
+        if scaling is not None:
+            return scaled_table(layout, axes, theta, scaling).to(device)
         return rotary_table(positions(layout, device), axes, theta)
 
 
@@ -189,7 +202,14 @@ class DiT(nn.Module):
         self.final_modulation = linear(D, 2 * D, zero=True)
         self.final = linear(D, config.patch_dim, zero=True)
 
-    def forward(self, tokens: Tensor, levels: Tensor, text: Tensor, layout: Layout) -> Tensor:
+    def forward(
+        self,
+        tokens: Tensor,
+        levels: Tensor,
+        text: Tensor,
+        layout: Layout,
+        scaling: RopeScaling | None = None,
+    ) -> Tensor:
         """Predict clean patches.
 
         Args:
@@ -197,6 +217,7 @@ class DiT(nn.Module):
             levels: (F,) noise level in [0, 1] of each latent frame, in packed order.
             text: (Lt, text_width) states of the text encoder.
             layout: how the clips follow each other.
+            scaling: for grids larger than any trained on; None extrapolates.
 
         Returns:
             (Lv, P) clean patches x_hat.
@@ -207,8 +228,9 @@ class DiT(nn.Module):
         self._check(tokens, levels, text, layout)
         silu_rows = F.silu(self._rows(levels, text, layout))  # (R, D)
         rows = self.modulation(silu_rows).unflatten(1, (6, -1))  # (R, 6, D)
-        rope = rope_table(layout, self.config.axes, self.config.rope_theta, tokens.device)
-        x = layout.join(self.text_in(text), self._embed(tokens, layout))  # (L, D)
+        axes, theta = self.config.axes, self.config.rope_theta
+        rope = rope_table(layout, axes, theta, tokens.device, scaling)
+        x = layout.join(self.text_in(text), self._embed(tokens, layout, scaling))  # (L, D)
         for block in self.blocks:
             x = block(x, rows, rope, layout)
         shift, scale = self.final_modulation(silu_rows).chunk(2, dim=1)  # (R, D) each
@@ -222,11 +244,14 @@ class DiT(nn.Module):
         pairs = zip(layout.split_rows(rows), pooled, strict=True)
         return layout.merge([row + clip for row, clip in pairs])
 
-    def _embed(self, tokens: Tensor, layout: Layout) -> Tensor:
+    def _embed(self, tokens: Tensor, layout: Layout, scaling: RopeScaling | None) -> Tensor:
         """(Lv, P) patches -> (Lv, D), with the distances to the walls and to the first frame."""
         views = zip(layout.split_video(self.patch_in(tokens)), layout.groups, strict=True)
         return layout.merge(
-            [view + self.edges_in(edge_features(g.grid, tokens.device)) for view, g in views]
+            [
+                view + self.edges_in(edge_features(g.grid, tokens.device, scaling))
+                for view, g in views
+            ]
         )
 
     def _check(self, tokens: Tensor, levels: Tensor, text: Tensor, layout: Layout) -> None:

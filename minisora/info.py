@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from minisora.checkpoint import read_config
-from minisora.model import checkpoint_folder
+from minisora.loading import checkpoint_folder
 from minisora.network import ModelConfig, TextToLatent
 from minisora.paths import data_dir, shipped_data_dir
 from minisora.presets import PRESETS, Preset
@@ -31,6 +31,7 @@ def describe_presets() -> str:
         numbers = "".join(f"{human(counts[part]):>10}" for part in ("vae", "text", "dit"))
         dit = preset.dit
         trains = "yes" if preset.mix else "no, needs a cluster"
+        trains = "on your videos" if not preset.mix and preset.train.steps > 1 else trains
         lines.append(f"{name:<14}{dit.depth:>6}{dit.width:>7}{dit.num_heads:>6}{numbers}  {trains}")
     return "\n".join(lines)
 

@@ -1,7 +1,7 @@
 """The whole model: prompt in, clip out.
 
-Joins tokenizer, text encoder, diffusion transformer and video VAE, loads them from a checkpoint folder and
-runs a sampler over them. `load` and `MiniSora.generate` are the package's front door.
+Joins tokenizer, text encoder, diffusion transformer and video VAE, and runs a sampler over them.
+`MiniSora.generate` and `loading.load` are the package's front door.
 """
 
 from __future__ import annotations
@@ -10,17 +10,19 @@ import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import torch
 from torch import Tensor, nn
 
-from minisora.checkpoint import load_weights, save_weights
+from minisora.checkpoint import save_weights
+from minisora.config import ClipSize
 from minisora.expand import Expander, load_expander
 from minisora.flow import token_shift
+from minisora.grids import check_draft, check_frames, check_size, enlarge_noise
 from minisora.network import ModelConfig, TextToLatent
 from minisora.patches import pack, token_grid, unpack
-from minisora.paths import data_file
+from minisora.rope import RopeScaling
 from minisora.sample import (
     SAMPLERS,
     Denoiser,
@@ -41,17 +43,17 @@ class MiniSora(nn.Module):
 
     Args:
         config: shapes and sampling constants; `load` reads one from a checkpoint.
+        sizes: of the clips it was trained on, as far as they are known.
     """
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: ModelConfig, sizes: Sequence[ClipSize] = ()) -> None:
         super().__init__()
         self.config = config
+        self.sizes = tuple(sizes)
         self.vae = VideoVAE(config.vae)
         self.net = TextToLatent(config.text, config.dit, config.vocabulary)
         self.folder: Path | None = None  # where `load` found it, and where its expander may lie
-        self._expanders: list[
-            Expander
-        ] = []  # not a part of its weights; loaded when first asked for
+        self._expanders: list[Expander] = []  # none of its weights; loaded when first asked for
 
     @property
     def device(self) -> torch.device:
@@ -68,6 +70,7 @@ class MiniSora(nn.Module):
         *,
         frames: int = 17,
         size: tuple[int, int] = (64, 64),
+        draft: tuple[int, int] | None = None,
         seed: int = 0,
         steps: int = 30,
         guidance_scale: float = 3.0,
@@ -75,6 +78,7 @@ class MiniSora(nn.Module):
         sampler: str = "dpmpp_2m",
         lag: int = 0,
         expand: bool = False,
+        scaling: RopeScaling | Literal["interpolate", "ntk"] | None = None,
         progress: bool | Callable[[Tensor], None] = False,
     ) -> VideoClip | list[VideoClip]:
         """Make a clip for each prompt.
@@ -83,6 +87,8 @@ class MiniSora(nn.Module):
             prompt: one prompt, or a list for a batch. Empty: whatever the model likes.
             frames: 1 + 4k; 1 makes an image.
             size: (height, width) in pixels, multiples of 16.
+            draft: the size of a smaller clip that was made from the same prompt and seed: this one starts
+                from noise that is the draft's when averaged down, so that the composition stays.
             seed: clip i of a batch uses seed + i, so each can be made again alone.
             steps: sampler steps that each latent frame passes through, 1 or more.
             guidance_scale: 1 follows the prompt as trained; higher follows it more closely, with less variety.
@@ -93,6 +99,8 @@ class MiniSora(nn.Module):
                 for each latent frame after the first.
             expand: first turn each prompt into a detailed caption that keeps all it states (`expand.Expander`);
                 the clip's own prompt is then that caption. What is added depends on the seed.
+            scaling: what becomes of positions beyond those trained on: None extrapolates them, "interpolate"
+                and "ntk" bring them into the range of `sizes`, see `rope.RopeScaling`.
             progress: True shows a bar; a function is called after each step with the present guess at
                 the clean latents (B, Z, t, h, w), for previews.
 
@@ -106,11 +114,14 @@ class MiniSora(nn.Module):
         from minisora.video import VideoClip  # here, because training needs no PyAV
 
         prompts = [prompt] if isinstance(prompt, str) else list(prompt)
-        self._check(prompts, frames, size, sampler)
+        self._check(prompts, frames, size, draft, sampler)
         if expand:
             prompts = self.expand(prompts, frames=frames, seed=seed)
-        noise = torch.stack([self.noise(frames, size, seed + i) for i in range(len(prompts))])
-        denoise = self.denoiser(prompts, guidance_scale, guidance_interval)
+        noise = torch.stack(
+            [self.noise(frames, size, seed + i, draft) for i in range(len(prompts))]
+        )
+        rope = self.rope_scaling(scaling) if isinstance(scaling, str) else scaling
+        denoise = self.denoiser(prompts, guidance_scale, guidance_interval, rope)
         times = timesteps(steps, self.shift(noise.shape[2:]), device=self.device)
         schedule = pyramid_schedule(times, noise.shape[2], lag)
         latent = run(SAMPLERS[sampler](denoise, noise, schedule), len(schedule) - 1, progress)
@@ -138,9 +149,7 @@ class MiniSora(nn.Module):
         """Video (B, 3, T, H, W) in [0, 1], on the CPU, from latents (B, Z, t, h, w)."""
         with torch.inference_mode():
             video = self.vae.decode(latent).clamp(0.0, 1.0).cpu()
-        return (
-            video.clone()
-        )  # an ordinary tensor: what inference mode makes can never meet a gradient
+        return video.clone()  # what inference mode makes could never meet a gradient
 
     def latents(self, video: Tensor) -> Tensor:
         """Latents (B, Z, t, h, w) of a video (B, 3, T, H, W) in [0, 1]."""
@@ -148,10 +157,36 @@ class MiniSora(nn.Module):
             latent = self.vae.encode(video.to(self.device))
         return latent.clone()
 
-    def noise(self, frames: int, size: tuple[int, int], seed: int) -> Tensor:
-        """The grid of noise a clip starts from, (Z, t, h, w): its shape sets the clip's size and length."""
-        shape = self.config.vae.latent_shape(frames, *size)
-        return torch.randn(shape, generator=torch.Generator().manual_seed(seed)).to(self.device)
+    def noise(
+        self, frames: int, size: tuple[int, int], seed: int, draft: tuple[int, int] | None = None
+    ) -> Tensor:
+        """The grid of noise a clip starts from, (Z, t, h, w): its shape sets the clip's size and length.
+
+        With a `draft`, a smaller size, it is related to that of the same seed, see `grids`.
+        """
+        generator = torch.Generator().manual_seed(seed)
+        latent_shape = self.config.vae.latent_shape
+        noise = torch.randn(latent_shape(frames, *(draft or size)), generator=generator)
+        if draft is not None:
+            _, _, height, width = latent_shape(frames, *size)
+            noise = enlarge_noise(noise, (height, width), generator)
+        return noise.to(self.device)
+
+    def rope_scaling(self, kind: Literal["interpolate", "ntk"]) -> RopeScaling:
+        """RoPE scaled to the longest side of each kind that the model was trained on.
+
+        Raises:
+            ValueError: if nobody knows what it was trained on.
+        """
+        if not self.sizes:
+            raise ValueError(
+                f"scaling={kind!r}: this model does not say which sizes it was trained on; "
+                "give a RopeScaling, which names the longest."
+            )
+        shapes = [self.config.vae.latent_shape(s.frames, s.height, s.width) for s in self.sizes]
+        grids = [token_grid(shape[1:], self.config.dit.patch) for shape in shapes]
+        t, h, w = (max(sides) for sides in zip(*grids, strict=True))
+        return RopeScaling(kind, (t, h, w))
 
     def shift(self, grid: Sequence[int]) -> float:
         """Timestep shift for a latent grid (t, h, w), the same as in training."""
@@ -163,6 +198,7 @@ class MiniSora(nn.Module):
         prompts: Sequence[str],
         guidance_scale: float = 1.0,
         interval: tuple[float, float] = (0.0, 1.0),
+        scaling: RopeScaling | None = None,
     ) -> Denoiser:
         """The network as a function (z (B, Z, t, h, w), levels (B, t)) -> x_hat, guided by prompts.
 
@@ -172,6 +208,7 @@ class MiniSora(nn.Module):
         Args:
             prompts: one a clip.
             guidance_scale, interval: see `sample.guide`.
+            scaling: for grids larger than any trained on.
         """
         ids = [text.to(self.device) for text in self.net.tokenize(prompts)]
         empty = [text.to(self.device) for text in self.net.tokenize([""] * len(prompts))]
@@ -179,7 +216,7 @@ class MiniSora(nn.Module):
         def run(z: Tensor, levels: Tensor, texts: list[Tensor]) -> Tensor:
             packed = pack(list(z), texts, self.config.dit.patch)
             frames = packed.frames(list(levels))
-            out = self.net(packed.tokens, frames, packed.text_ids, packed.layout)
+            out = self.net(packed.tokens, frames, packed.text_ids, packed.layout, scaling)
             return torch.stack(unpack(out, packed))  # B Z t h w
 
         def denoise(z: Tensor, levels: Tensor) -> Tensor:
@@ -192,7 +229,12 @@ class MiniSora(nn.Module):
         return denoise
 
     def _check(
-        self, prompts: Sequence[str], frames: int, size: tuple[int, int], sampler: str
+        self,
+        prompts: Sequence[str],
+        frames: int,
+        size: tuple[int, int],
+        draft: tuple[int, int] | None,
+        sampler: str,
     ) -> None:
         if not prompts:
             raise ValueError("No prompt given; pass a string or a list of at least one string.")
@@ -200,21 +242,10 @@ class MiniSora(nn.Module):
             raise ValueError(f"Unknown sampler {sampler!r}; choose one of {', '.join(SAMPLERS)}.")
         vae, (_, ph, pw) = self.config.vae, self.config.dit.patch
         units = (vae.spatial * ph, vae.spatial * pw)
-        if not isinstance(size, Sequence) or len(size) != 2:
-            raise ValueError(f"size={size}: give (height, width) in pixels, e.g. (64, 64).")
-        near = tuple(
-            max(unit, round(side / unit) * unit) for side, unit in zip(size, units, strict=True)
-        )
-        if tuple(size) != near:
-            raise ValueError(
-                f"size={tuple(size)}: height and width must be multiples of {units[0]} and {units[1]} "
-                f"pixels; the nearest is {near}."
-            )
-        if frames < 1 or (frames - 1) % vae.temporal:
-            near_frames = 1 + max(0, round((frames - 1) / vae.temporal)) * vae.temporal
-            raise ValueError(
-                f"frames={frames}: a clip has 1 + {vae.temporal}k frames; the nearest is {near_frames}."
-            )
+        check_size(size, units)
+        check_frames(frames, vae.temporal)
+        if draft is not None:
+            check_draft(draft, size, units)
         for prompt in prompts:
             if unknown := self.net.tokenizer.unknown_words(prompt):
                 warnings.warn(
@@ -254,47 +285,3 @@ def run(rounds: Progress, total: int, progress: bool | Callable[[Tensor], None])
             if callable(progress):
                 progress(guess)
     return latent
-
-
-def checkpoint_folder(name: str | Path) -> Path:
-    """The folder of a checkpoint: `name` itself if it is one, else the shipped checkpoint of that name.
-
-    Raises:
-        DataError: if no such checkpoint is there.
-    """
-    if (Path(name) / "generator.safetensors").exists():
-        return Path(name)
-    return data_file(f"checkpoints/{name}")
-
-
-def load(name: str | Path = "moving-mnist", device: str | torch.device = "cpu") -> MiniSora:
-    """Load a model.
-
-    Args:
-        name: a shipped checkpoint, e.g. "moving-mnist", or a folder that `MiniSora.save` wrote.
-        device: "cpu", "cuda" or "mps".
-
-    Raises:
-        DataError: if no such checkpoint is there.
-        CheckpointError: if one of its files is missing, truncated or altered.
-    """
-    folder = checkpoint_folder(name)
-    vae = load_weights(folder / "vae.safetensors")[0]
-    net, config = load_weights(folder / "generator.safetensors")  # verified before it is believed
-    model = MiniSora(ModelConfig.from_dict(config))
-    model.vae.load_state_dict(vae)
-    model.net.load_state_dict(net)
-    model.folder = folder
-    return model.to(device).eval().requires_grad_(False)
-
-
-def load_vae(folder: Path, device: str | torch.device = "cpu") -> VideoVAE:
-    """The VAE of a checkpoint folder alone.
-
-    Raises:
-        CheckpointError: if its file is missing, truncated or altered.
-    """
-    tensors, config = load_weights(folder / "vae.safetensors")
-    vae = VideoVAE(ModelConfig.from_dict(config).vae)
-    vae.load_state_dict(tensors)
-    return vae.to(device).eval().requires_grad_(False)

@@ -15,6 +15,7 @@ from minisora.config import VAEConfig
 from minisora.dit import DiT, DiTConfig
 from minisora.flow import FlowConfig
 from minisora.patches import Layout
+from minisora.rope import RopeScaling
 from minisora.text import TextConfig, TextEncoder, Tokenizer
 
 C = TypeVar("C")
@@ -62,6 +63,17 @@ class TextToLatent(nn.Module):
         """Token ids of each text, each (l,) with l a multiple of `TextConfig.multiple`."""
         return [self.tokenizer.encode(text) for text in texts]
 
-    def forward(self, tokens: Tensor, levels: Tensor, text_ids: Tensor, layout: Layout) -> Tensor:
-        """Clean patches (Lv, P) from noisy ones (Lv, P), levels (F,) and text ids (Lt,), packed as `layout` says."""
-        return self.dit(tokens, levels, self.text.forward_packed(text_ids, layout), layout)
+    def forward(
+        self,
+        tokens: Tensor,
+        levels: Tensor,
+        text_ids: Tensor,
+        layout: Layout,
+        scaling: RopeScaling | None = None,
+    ) -> Tensor:
+        """Clean patches (Lv, P) from noisy ones (Lv, P), levels (F,) and text ids (Lt,), packed as `layout` says.
+
+        `scaling` is for grids larger than any trained on, see `rope.RopeScaling`.
+        """
+        text = self.text.forward_packed(text_ids, layout)
+        return self.dit(tokens, levels, text, layout, scaling)

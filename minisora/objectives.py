@@ -1,25 +1,65 @@
 """What is learned: the VAE's objective and the diffusion objective, as functions for `train.fit`.
 
 An objective maps (step, generator) to a loss and takes every random number from the generator. Stands on the
-networks, on `worlds` (clips for the VAE) and on `latents` (cached latents for the diffusion transformer).
+networks; clips for the VAE come from `worlds` or footage, cached latents from `latents` or `footage_data`.
 """
 
 from __future__ import annotations
+
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from minisora.flow import FlowConfig, add_noise, flow_loss, sample_frame_levels, sample_timesteps
-from minisora.latents import LatentDataset
 from minisora.network import TextToLatent
 from minisora.patches import pack, patchify, unpack_groups
 from minisora.train import Objective, autocast
 from minisora.vae import Posterior, VideoVAE
-from minisora.worlds import MovingMNIST
+
+
+class Film(Protocol):
+    """Anything with a video (3, T, H, W) in [0, 1]."""
+
+    @property
+    def video(self) -> Tensor:
+        """Its pixels."""
+
+
+class FilmSize(Protocol):
+    """Anything that has a height and a width in px."""
+
+    @property
+    def height(self) -> int:
+        """H."""
+
+    @property
+    def width(self) -> int:
+        """W."""
+
+
+class Films(Protocol):
+    """Endless clips of one size, by number: `worlds.MovingMNIST`, `footage_data.CropPool`."""
+
+    @property
+    def config(self) -> FilmSize:
+        """Their size."""
+
+    def __getitem__(self, index: int) -> Film:
+        """Clip number `index`."""
+
+
+class Batches(Protocol):
+    """Batches of clips with captions: `latents.LatentDataset`, `footage_data.FootageLatents`."""
+
+    def batch(
+        self, batch: int, generator: torch.Generator, detailed: float = 0.65
+    ) -> tuple[list[Tensor], list[str]]:
+        """As many latents (Z, t, h, w), of any sizes, and as many captions."""
 
 
 def random_crops(
-    world: MovingMNIST,
+    world: Films,
     first: int,
     count: int,
     shape: tuple[int, int, int],
@@ -53,7 +93,7 @@ def random_crops(
 
 def vae_objective(
     vae: VideoVAE,
-    world: MovingMNIST,
+    world: Films,
     batch: int,
     steps: int,
     crop: tuple[int, int, int] = (9, 32, 32),
@@ -99,7 +139,7 @@ def vae_objective(
 
 
 @torch.no_grad()
-def fit_latent_statistics(vae: VideoVAE, world: MovingMNIST, clips: int = 256) -> None:
+def fit_latent_statistics(vae: VideoVAE, world: Films, clips: int = 256) -> None:
     """Measure the mean and standard deviation of each latent channel over posterior means, and store them."""
     device = vae.latent_mean.device
     means = [
@@ -110,7 +150,7 @@ def fit_latent_statistics(vae: VideoVAE, world: MovingMNIST, clips: int = 256) -
 
 
 def diffusion_objective(
-    net: TextToLatent, dataset: LatentDataset, batch: int, flow: FlowConfig, detailed: float = 0.65
+    net: TextToLatent, dataset: Batches, batch: int, flow: FlowConfig, detailed: float = 0.65
 ) -> Objective:
     """Rectified flow with x-prediction and v-loss on batches of mixed sizes (2511.13720).
 

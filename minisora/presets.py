@@ -123,6 +123,30 @@ MOVING_MNIST = Preset(
     ),
 )
 
+# For a folder of the user's own videos, which bring their own sizes. Real pictures are less smooth than
+# drawn digits, hence more latent channels and a weaker KL term. A starting point, not tuned.
+REAL_VIDEO = Preset(
+    vae=VAEConfig(
+        latent_channels=16,
+        encoder_widths=(64, 96, 192),
+        encoder_depths=(1, 1, 2),
+        decoder_widths=(96, 128, 256),
+        decoder_depths=(1, 2, 3),
+        kl_weight=1e-4,
+    ),
+    text=TextConfig(),
+    dit=DiTConfig(depth=8, width=256, num_heads=4, latent_channels=16),
+    flow=FlowConfig(
+        shift=4.0, shift_power=0.25, t_min=0.2, pattern_weights=(0.30, 0.30, 0.30, 0.10)
+    ),
+    vae_train=TrainConfig(
+        steps=8000, batch=8, lr=2e-3, warmup=200, cooldown=0.4, checkpoint_every=250
+    ),
+    train=TrainConfig(
+        steps=20_000, batch=32, lr=2e-3, warmup=200, cooldown=0.3, muon=False, checkpoint_every=250
+    ),
+)
+
 _BIG_VAE = VAEConfig(
     latent_channels=16,
     encoder_widths=(128, 256, 512),
@@ -134,6 +158,7 @@ _BIG_VAE = VAEConfig(
 PRESETS: dict[str, Preset] = {
     "tiny": TINY,
     "moving-mnist": MOVING_MNIST,
+    "real-video": REAL_VIDEO,
     "base": Preset(
         vae=VAEConfig(latent_channels=16),
         text=TextConfig(width=512, depth=6, num_heads=8, max_length=128),

@@ -28,6 +28,11 @@ _PIECE = re.compile(r"[^\W\d_]+|\d|[^\w\s]|_")  # a run of letters, one digit, o
 _BYTES = 256
 
 
+def split_words(text: str) -> list[str]:
+    """The pieces of a text that a vocabulary may hold: lower-case words, single digits, single signs."""
+    return _PIECE.findall(text.lower())
+
+
 @dataclass(frozen=True)
 class TextConfig:
     """Size of the text encoder.

@@ -31,7 +31,7 @@ from minisora.config import MixEntry, TrainConfig
 from minisora.expand import FILE, Expander, ExpanderConfig
 from minisora.language import next_token_loss, shift_right
 from minisora.latents import LatentDataset, LatentGroup, build_latents, fingerprint
-from minisora.model import checkpoint_folder, load_vae
+from minisora.loading import checkpoint_folder, load_vae
 from minisora.presets import mixture
 from minisora.recipe import Show, logged, seeded
 from minisora.train import Objective, Record, Trainer, autocast, fit

@@ -41,7 +41,7 @@ def run_exercise(setup: str, source: str, check: str) -> Verdict:
     """Run `source` after `setup` and return what the expression `check` says of it."""
     namespace: dict[str, Any] = {"__name__": "student"}
     for part in (setup, source):
-        exec(compile(part, "<exercise>", "exec"), namespace)
+        exec(compile(part, "<exercise>", "exec", dont_inherit=True), namespace)
     verdict = eval(compile(check, "<check>", "eval"), namespace)
     assert isinstance(verdict, Verdict)
     return verdict

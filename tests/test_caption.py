@@ -27,8 +27,8 @@ from minisora.config import TrainConfig
 from minisora.decoding import Decoding
 from minisora.language import LanguageConfig, next_token_loss
 from minisora.latents import LatentDataset, build_latents, fingerprint
+from minisora.loading import load
 from minisora.metrics.captions import agreement, caption_figures, mark_caption
-from minisora.model import load
 from minisora.presets import mixture
 from minisora.recaption import BlendedCaptions, original_caption, read_plan, recaption, sidecar
 from minisora.train import Trainer, fit

@@ -13,7 +13,7 @@ from tiny import MINI, Run, assert_one_sentence, tiny_model
 
 from minisora import cli, latents, presets, recipe
 from minisora.checkpoint import load_weights, saved_steps
-from minisora.model import load
+from minisora.loading import load
 from minisora.video import read_video, write_video
 from minisora.worlds import MovingMNIST, WorldConfig
 

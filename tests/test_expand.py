@@ -19,7 +19,7 @@ from minisora.config import TrainConfig
 from minisora.decoding import Decoding
 from minisora.expand import FILE, Expander, ExpanderConfig, load_expander
 from minisora.language import LanguageConfig
-from minisora.model import load
+from minisora.loading import load
 from minisora.paths import DataError
 from minisora.train_words import ExpanderPreset, expander_pairs
 from minisora.worlds import VOCABULARY, MovingMNIST, WorldConfig

@@ -18,6 +18,7 @@ LAYERS = (
     ("worlds",),
     ("containers", "video_pixels", "video_reader", "video_encoders", "video_writer", "video"),
     ("vae", "tiling", "latents"),
+    ("footage", "footage_data"),
     ("patches",),
     ("rope", "ops", "layers"),
     ("text",),
@@ -25,28 +26,30 @@ LAYERS = (
     ("expand",),
     ("dit",),
     ("flow",),
-    ("sample",),
+    ("sample", "grids"),
     ("network", "presets"),
     ("hf_text",),
     ("train", "objectives"),
     ("model",),
+    ("loading",),
     ("caption",),
     ("recaption",),
     ("complete",),
     ("edit",),
-    ("story",),
+    ("story", "longer"),
     ("metrics",),
     ("recipe", "info", "curves"),
-    ("train_words", "course"),
-    ("arguments", "cli_edit", "cli_evaluate", "cli_words"),
+    ("train_words", "card", "course"),
+    ("footage_recipe",),
+    ("arguments", "cli_edit", "cli_evaluate", "cli_words", "cli_folder"),
     ("cli",),
 )
 RANK = {module: rank for rank, layer in enumerate(LAYERS) for module in layer}
 MODULES = python_files("minisora")
 # They read video, draw or serve people, and may need more than training does.
 NOT_FOR_TRAINING = (
-    *("video", "complete", "edit", "story", "curves", "course"),
-    *("cli", "cli_edit", "cli_evaluate", "cli_words"),
+    *("video", "complete", "edit", "story", "longer", "curves", "course"),
+    *("cli", "cli_edit", "cli_evaluate", "cli_words", "cli_folder"),
 )
 LONGEST_MODULE, LONGEST_FUNCTION = 300, 40
 

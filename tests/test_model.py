@@ -7,6 +7,7 @@ import sys
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -15,7 +16,9 @@ from torch import Tensor
 
 import minisora
 from minisora.checkpoint import CheckpointError, read_config
-from minisora.model import MiniSora, load
+from minisora.loading import load
+from minisora.model import MiniSora
+from minisora.patches import Layout
 from minisora.paths import DataError
 from minisora.sample import SAMPLERS, dpmpp_2m, guided, pyramid_schedule, timesteps
 from minisora.video import VideoClip
@@ -129,9 +132,9 @@ def test_guidance_of_one_needs_half_the_work(
     clips: list[int] = []
     forward = model.net.forward
 
-    def count(tokens: Tensor, levels: Tensor, ids: Tensor, layout: object) -> Tensor:
-        clips.append(layout.num_clips)  # type: ignore[attr-defined]
-        return forward(tokens, levels, ids, layout)  # type: ignore[arg-type]
+    def count(tokens: Tensor, levels: Tensor, ids: Tensor, layout: Layout, *rest: Any) -> Tensor:
+        clips.append(layout.num_clips)
+        return forward(tokens, levels, ids, layout, *rest)
 
     monkeypatch.setattr(model.net, "forward", count)
     make(model, guidance_scale=1.0, steps=4)

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from minisora.model import MiniSora, checkpoint_folder, load
+from minisora.loading import checkpoint_folder, load
+from minisora.model import MiniSora
 from minisora.worlds import MovingMNIST, WorldConfig
 from tests.reader import DigitReader, accuracy, read_clip, train_reader
 

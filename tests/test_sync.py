@@ -27,7 +27,7 @@ def run_proof(book: Any) -> int:
         patch.setattr(torch.testing, "assert_close", counted)
         for cell in book.cells:
             if cell.cell_type == "code" and {"build", "prove"} & set(tags(cell)):
-                exec(compile(cell.source, "<cell>", "exec"), namespace)
+                exec(compile(cell.source, "<cell>", "exec", dont_inherit=True), namespace)
     return calls
 
 
