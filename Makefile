@@ -27,7 +27,8 @@ endif
 .DEFAULT_GOAL := help
 # Two installs at once into one environment would trip over each other.
 .NOTPARALLEL:
-.PHONY: environment demo test unit test-notebooks notebooks lab lint format typecheck bench clean help
+.PHONY: environment demo test unit test-notebooks notebooks lab lint format typecheck scoreboard bench \
+	clean help
 
 environment: $(STAMPS)/base ## install minisora into .venv
 
@@ -61,6 +62,9 @@ format: $(STAMPS)/dev ## ruff: mend what can be mended
 
 typecheck: $(STAMPS)/dev ## mypy
 	$(PY) -m mypy
+
+scoreboard: $(STAMPS)/base ## write README's tables anew from what the benchmarks measured
+	$(PY) runs/readme.py
 
 bench: $(STAMPS)/bench ## training throughput against diffusers; writes benchmarks/results/
 	$(PY) benchmarks/throughput.py

@@ -10,8 +10,7 @@
   ceiling. `same_digit` is the share of a clip's frames that, read alone, agree with the clip's reading:
   whether a digit keeps its shape while it moves.
 - **timing**, if asked for: seconds for 1 clip and for 8 clips of 17x64x64, the median of three.
-
-Shares have Wilson 95 % intervals, means bootstrap ones. Results go to `benchmarks/results/fidelity.json`.
+Shares have Wilson intervals, means bootstrap ones. Results go to `benchmarks/results/fidelity.json`.
 """
 
 from __future__ import annotations

@@ -192,6 +192,17 @@ def draw(pictures: dict[str, list[Tensor]], out: Path) -> None:
     print(f"Drawn to {out}, rows from top to bottom: {', '.join(pictures)}")
 
 
+def finish(known: dict[str, Any], pictures: dict[str, list[Tensor]], settings: Settings) -> None:
+    """Print the summary, and draw the figure if one is wanted."""
+    for shape, row in known.get("summary", {}).items():
+        print(
+            f"{shape:<8} missing or cut off: native {row['native']:.1%}, square {row['square']:.1%}"
+        )
+    if settings.figure is not None:
+        draw(pictures, settings.figure)
+    print(f"Written to {settings.out}")
+
+
 def main(settings: Settings) -> None:
     """Train and measure what is missing, and write each run as it ends."""
     model = load(settings.checkpoint)
@@ -230,13 +241,7 @@ def main(settings: Settings) -> None:
             known["runs"].setdefault(f"{mode}-{seed}", facts | {"framing": framing})
             known["summary"] = summary(known["runs"])
             update_results(settings.out, known)
-    for shape, row in known.get("summary", {}).items():
-        print(
-            f"{shape:<8} missing or cut off: native {row['native']:.1%}, square {row['square']:.1%}"
-        )
-    if settings.figure is not None:
-        draw(pictures, settings.figure)
-    print(f"Written to {settings.out}")
+    finish(known, pictures, settings)
 
 
 if __name__ == "__main__":

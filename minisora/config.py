@@ -122,7 +122,7 @@ class MixEntry:
 
 @dataclass(frozen=True)
 class Phase:
-    """A stretch of the transformer's training on one mix of sizes: small images first, long clips last.
+    """A stretch of the transformer's training on one mix of sizes: small clips first, large ones last.
 
     Attributes:
         steps: optimizer steps.

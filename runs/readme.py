@@ -10,6 +10,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout
+
+from runs.scoreboard import scoreboard
+
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
 LESSONS = ROOT / "notebooks"
@@ -79,22 +83,34 @@ def table() -> str:
     return "\n".join([note, "", *lines])
 
 
+HEADLINES = {
+    "00_overview": "right in {generated_color:.0%} of generated clips: color; {generated_digit:.0%}: digit",
+    "01_video_and_worlds": "next frame: {network_psnr_db:.1f} dB, copying the last: {copy_psnr_db:.1f} dB",
+    "02_video_vae": "trained live {psnr_db_ours:.1f} dB, down- and up-sampled {psnr_db_down_and_up_sampled:.1f} dB, "
+    "shipped {psnr_db_shipped:.1f} dB",
+    "03_spacetime_patches": "error on unseen grids: RoPE {unseen_rope:.2f}, sin-cos {unseen_sincos:.2f}, "
+    "learned {unseen_learned:.2f}; padded / packed time {padded_over_packed:.1f}",
+    "04_diffusion_transformer": "four clips by heart: {psnr_sampled:.1f} dB, mean clip {psnr_mean_clip:.1f} dB",
+    "05_diffusion": "error of a learned field {plane_learned:.3f}, of a Gaussian's {plane_gaussian:.3f}",
+    "06_sampling": "order of Euler {order_euler:.2f}, Heun {order_heun:.2f}, DPM-Solver++(2M) {order_dpmpp_2m:.2f}",
+}
+"""What README says of each notebook, filled in from notebooks/results.json."""
+
+
 def lessons() -> str:
-    """The course's table in Markdown: every notebook, what it takes and the first things it measured."""
+    """The course's table in Markdown: every notebook, what it takes and what was measured in it."""
     lines = ["| notebook | minutes | memory | measured in it |", "| --- | --- | --- | --- |"]
     for name, figures in json.loads((LESSONS / "results.json").read_text()).items():
         title = f"{name[:2]} {name[3:].replace('_', ' ')}"
-        facts = [f"{key.replace('_', ' ')} {value}" for key, value in figures.items()]
-        shown = ", ".join(facts[:SHOWN])
         minutes, gib = figures["minutes"], figures["peak_gib"]
+        told = HEADLINES[name].format(**figures)
         lines.append(
-            f"| [{title}](notebooks/{name}.ipynb) | {minutes:.1f} | {gib:.1f} GiB | {shown} |"
+            f"| [{title}](notebooks/{name}.ipynb) | {minutes:.1f} | {gib:.1f} GiB | {told} |"
         )
     return "\n".join(lines)
 
 
-TABLES = {"results": table, "course": lessons}
-SHOWN = 4  # figures of a notebook in README; all of them are in notebooks/results.json
+TABLES = {"results": table, "course": lessons, "scoreboard": scoreboard}
 
 
 def updated(text: str) -> str:

@@ -131,9 +131,7 @@ def test_it_asserts_and_opens_with_a_promise(path: Path) -> None:
     book = read(path)
     asserts = sum(cell.source.count("assert") for cell in code(book))
     assert asserts >= 10
-    (setup,) = tagged(book, "part:setup")
-    assert code(book)[0] is setup or setup.cell_type == "markdown"
-    assert "Session(" in code(book)[0].source
+    assert any("Session(" in cell.source for cell in code(book)[:3])
     assert code(book)[-1].source.strip() == "session.close()"
 
 
