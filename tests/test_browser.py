@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import secrets
 import shutil
 import socket
@@ -67,6 +66,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     token = secrets.token_hex(8)
     home = {name: str(folder / name) for name in ("JUPYTER_CONFIG_DIR", "JUPYTER_RUNTIME_DIR")}
     command = [sys.executable, "-m", "jupyter", "lab", "--no-browser", "--allow-root"]
+    command.append("--LabApp.expose_app_in_browser=True")
     options = [
         f"--port={port}",
         f"--IdentityProvider.token={token}",
@@ -102,26 +102,32 @@ def page(lab: str, tmp_path: Path) -> Iterator[Any]:
         driver.quit()
 
 
-def command(page: Any, name: str) -> None:
-    """Run one of JupyterLab's commands, as a menu entry would."""
-    page.execute_script(f"window.jupyterapp.commands.execute('{name}')")
+PANEL = """
+const app = window.jupyterapp;
+const panel = [...app.shell.widgets('main')].find(w => w.context && w.context.path.endsWith('.ipynb'));
+"""
 
 
-def counts(page: Any) -> list[str]:
-    """The execution counts of all code cells that the page knows, '*' while one waits or runs."""
+def ask(page: Any, script: str) -> Any:
+    """Run JavaScript that may use `app`, JupyterLab, and `panel`, the open notebook."""
+    return page.execute_script(PANEL + script)
+
+
+def last_has_run(page: Any) -> bool:
+    """Whether the last code cell has a number, and the kernel rests."""
     script = """
-    const panel = window.jupyterapp.shell.currentWidget;
-    return panel.content.widgets.filter(c => c.model.type === 'code').map(
-        c => c.promptNode ? c.promptNode.textContent : String(c.model.executionCount));
+    const code = [...panel.content.model.cells].filter(c => c.type === 'code');
+    const idle = panel.sessionContext.session.kernel.status === 'idle';
+    return idle && code[code.length - 1].executionCount !== null;
     """
-    return [re.sub(r"\W", "", text) or "" for text in page.execute_script(script)]
+    return bool(ask(page, script))
 
 
 def picture(page: Any) -> str:
-    """The start of the picture beside the widget's sliders."""
+    """The picture beside the widget's sliders, as a data address; empty while there is none."""
     script = """
-    const sliders = document.querySelector('.jp-OutputArea .widget-slider');
-    const area = sliders.closest('.jp-Cell-outputArea');
+    const slider = document.querySelector('.jp-OutputArea .widget-slider');
+    const area = slider.closest('.jp-Cell-outputArea');
     const image = area.querySelector('img[src^="data:image"], video source');
     return image ? image.src : '';
     """
@@ -132,35 +138,31 @@ def test_all_cells_run_and_a_slider_changes_the_picture(page: Any) -> None:
     from selenium.webdriver.common.by import By
     from selenium.webdriver.common.keys import Keys
 
-    until("the notebook", 90, lambda: page.find_elements(By.CSS_SELECTOR, ".jp-Notebook .jp-Cell"))
-    until("its kernel", 90, lambda: page.execute_script(
-        "return window.jupyterapp.shell.currentWidget.sessionContext.session?.kernel?.status === 'idle'"
-    ))  # fmt: skip
-    command(page, "notebook:run-all-cells")
-    busy = "return window.jupyterapp.shell.currentWidget.sessionContext.session.kernel.status"
-    time.sleep(5)
-    until(
-        "all cells",
-        60 * MINUTES,
-        lambda: page.execute_script(busy) == "idle" and "" not in counts(page)[-1:],
-    )
-    errors = page.execute_script(
-        """
-        const cells = window.jupyterapp.shell.currentWidget.content.model.cells;
-        return [...cells].filter(c => c.type === 'code').flatMap(c => c.toJSON().outputs)
-            .filter(o => o.output_type === 'error').map(o => o.ename + ': ' + o.evalue);
-        """
-    )
-    assert errors == []
-    slider = until(
-        "a slider called steps",
-        60,
-        lambda: next(
-            box
-            for box in page.find_elements(By.CSS_SELECTOR, ".widget-slider")
-            if box.find_element(By.CSS_SELECTOR, "label").text == "steps"
-        ),
-    )
+    until("the notebook", 90, lambda: ask(page, "return !!panel && panel.context.isReady"))
+    ask(page, "app.shell.activateById(panel.id)")
+    kernel = "const s = panel.sessionContext.session; return s && s.kernel && s.kernel.status"
+    until("its kernel", 90, lambda: ask(page, kernel) == "idle")
+    ask(page, "app.commands.execute('notebook:clear-all-cell-outputs')")
+    assert not last_has_run(page)
+    ask(page, "app.commands.execute('notebook:run-all-cells')")
+    until("all cells", 60 * MINUTES, lambda: last_has_run(page))
+    script = """
+    return [...panel.content.model.cells].filter(c => c.type === 'code')
+        .flatMap(c => c.toJSON().outputs).filter(o => o.output_type === 'error')
+        .map(o => o.ename + ': ' + o.evalue);
+    """
+    assert ask(page, script) == []
+    where = """
+    const index = panel.content.widgets.findIndex(c => c.model.sharedModel.source.includes('IntSlider'));
+    panel.content.scrollToItem(index); return index;
+    """
+    assert ask(page, where) >= 0
+    sliders = lambda: [  # noqa: E731
+        box
+        for box in page.find_elements(By.CSS_SELECTOR, ".widget-slider")
+        if box.find_element(By.CSS_SELECTOR, "label").text == "steps"
+    ]
+    slider = until("a slider called steps", 60, sliders)[0]
     page.execute_script("arguments[0].scrollIntoView({block: 'center'})", slider)
     before = until("the widget's picture", 60, lambda: picture(page))
     slider.find_element(By.CSS_SELECTOR, ".noUi-handle").send_keys(Keys.ARROW_RIGHT)
