@@ -41,10 +41,11 @@ test: lint typecheck unit test-notebooks ## lint, type check, tests and notebook
 unit: $(STAMPS)/dev ## the tests alone
 	$(ONE_THREAD) $(PY) -m pytest -n $(JOBS) --dist loadscope
 
+# One after the other with all cores, as a reader runs them, so that the minutes in their headers can be held to.
 test-notebooks: $(STAMPS)/dev ## run every notebook and compare
 	@echo "Notebooks to test: $(words $(NOTEBOOKS))"
-	$(if $(NOTEBOOKS),$(ONE_THREAD) $(PY) -m pytest --nbval-lax --nbval-current-env \
-		--nbval-cell-timeout=300 -n $(JOBS) --dist loadscope $(NOTEBOOKS))
+	$(if $(NOTEBOOKS),$(PY) -m pytest --nbval-lax --nbval-current-env \
+		--nbval-cell-timeout=300 $(NOTEBOOKS))
 
 notebooks: $(STAMPS)/notebooks ## execute every notebook again and rewrite it, its minutes and its figures
 	$(PY) runs/notebooks.py

@@ -97,7 +97,7 @@ def show(figure: Figure, alt: str) -> Picture:
     """A figure as a picture with alt text: what a reader who cannot see it would miss."""
     data = io.BytesIO()
     figure.savefig(data, format="png", dpi=110)
-    return _image(data.getvalue(), alt, figure.get_figwidth() * 100)
+    return _image(data.getvalue(), alt, figure.get_figwidth() * 100, "auto")
 
 
 def frames(
@@ -142,7 +142,7 @@ def _row(video: Tensor, every: int) -> Tensor:
     return F.pad(shown, (0, 2, 0, 2), value=1.0).permute(0, 2, 1, 3).flatten(2)
 
 
-def _image(png: bytes, alt: str, width: float) -> Picture:
+def _image(png: bytes, alt: str, width: float, rendering: str = "pixelated") -> Picture:
     data, title = base64.b64encode(png).decode(), html.escape(alt, quote=True)
-    look = f'width="{width:.0f}" style="max-width: 100%; image-rendering: pixelated"'
+    look = f'width="{width:.0f}" style="max-width: 100%; image-rendering: {rendering}"'
     return Picture(f'<img {look} alt="{title}" src="data:image/png;base64,{data}">', alt)
