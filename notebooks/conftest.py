@@ -11,7 +11,7 @@ from typing import Any
 HERE = Path(__file__).resolve().parent
 SAYS = re.compile(r"\*\*Takes\*\* ([\d.]+) minutes")
 FACTOR = 2.0
-SLACK = 0.5  # minutes: to start a kernel and to import, which a short notebook cannot hide
+SLACK = 1.0  # minutes: to start a kernel, to import and for a slow moment, which a short notebook cannot hide
 
 _spent: dict[str, float] = defaultdict(float)
 

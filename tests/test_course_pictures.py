@@ -103,5 +103,7 @@ def test_a_header_that_is_off_about_its_minutes_is_named(
     monkeypatch.setattr(timing, "HERE", tmp_path)
     assert timing.off({"a.ipynb": 150.0}) == []
     assert "took 6.0 minutes and its header says 2.0" in timing.off({"a.ipynb": 360.0})[0]
-    assert timing.off({"a.ipynb": 20.0})
+    header["cells"][0]["source"][1] = "**Takes** 9.0 minutes and 1.0 GiB of memory"
+    (tmp_path / "a.ipynb").write_text(json.dumps(header))
+    assert timing.off({"a.ipynb": 60.0})
     assert timing.off({"unknown.ipynb": 20.0}) == []
