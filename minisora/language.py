@@ -13,7 +13,6 @@ H heads of size d.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache, partial
 
@@ -21,12 +20,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from minisora.layers import QueryKeyValue, SwiGLU, linear
+from minisora.layers import Block, linear
 from minisora.patches import Grid, Group, Layout, cached_by_layout
 from minisora.rope import positions, rotary_table, text_positions
 
-Attention = Callable[[Tensor, Tensor, Tensor], Tensor]
-"""(q, k, v), each (L, H, d) -> (L, D)."""
 BEGIN = 0  # the first register stands before the first word
 
 
@@ -94,23 +91,6 @@ def prefix_attention(q: Tensor, k: Tensor, v: Tensor, layout: Layout) -> Tensor:
     return torch.cat(outputs)
 
 
-class LanguageBlock(nn.Module):
-    """Pre-norm transformer block whose attention is the caller's: dense in training, cached in writing."""
-
-    def __init__(self, width: int, num_heads: int) -> None:
-        super().__init__()
-        self.norm1 = nn.RMSNorm(width, eps=1e-6)
-        self.qkv = QueryKeyValue(width, num_heads)
-        self.out = linear(width, width, zero=True)
-        self.norm2 = nn.RMSNorm(width, eps=1e-6)
-        self.mlp = SwiGLU(width, 2 * width)
-
-    def forward(self, x: Tensor, rope: Tensor, attention: Attention) -> Tensor:
-        """x: (L, D); rope: (L, d / 2, 2) -> (L, D)."""
-        x = x + self.out(attention(*self.qkv(self.norm1(x), rope)))
-        return x + self.mlp(self.norm2(x))
-
-
 class PrefixLM(nn.Module):
     """Text from a prefix, token by token.
 
@@ -124,7 +104,7 @@ class PrefixLM(nn.Module):
         self.config = config
         self.embedding = nn.Embedding(tokenizer_size, config.width)
         nn.init.trunc_normal_(self.embedding.weight, std=1.0)
-        blocks = (LanguageBlock(config.width, config.num_heads) for _ in range(config.depth))
+        blocks = (Block(config.width, config.num_heads) for _ in range(config.depth))
         self.blocks = nn.ModuleList(blocks)
         self.norm = nn.RMSNorm(config.width, eps=1e-6)
         self.head = linear(config.width, tokenizer_size)

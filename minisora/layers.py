@@ -17,6 +17,9 @@ from torch import Tensor, nn
 from minisora.ops import normalize_rotate, silu_gate
 from minisora.patches import Layout
 
+Attention = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""(q, k, v), each (L, H, d) -> (L, D)."""
+
 
 def linear(inputs: int, outputs: int, *, bias: bool = True, zero: bool = False) -> nn.Linear:
     """A linear layer; weights zero or from a truncated normal of deviation 1 / sqrt(inputs)."""
@@ -93,3 +96,20 @@ class SwiGLU(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """x: (..., D) -> (..., D)."""
         return self.down(silu_gate(self.gate_up(x)))
+
+
+class Block(nn.Module):
+    """Pre-norm transformer block whose attention is the caller's: who sees whom is not its business."""
+
+    def __init__(self, width: int, num_heads: int) -> None:
+        super().__init__()
+        self.norm1 = nn.RMSNorm(width, eps=1e-6)
+        self.qkv = QueryKeyValue(width, num_heads)
+        self.out = linear(width, width, zero=True)
+        self.norm2 = nn.RMSNorm(width, eps=1e-6)
+        self.mlp = SwiGLU(width, 2 * width)
+
+    def forward(self, x: Tensor, rope: Tensor, attention: Attention) -> Tensor:
+        """x: (L, D); rope: (L, d / 2, 2) -> (L, D)."""
+        x = x + self.out(attention(*self.qkv(self.norm1(x), rope)))
+        return x + self.mlp(self.norm2(x))

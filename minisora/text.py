@@ -16,11 +16,12 @@ import re
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
-from minisora.layers import QueryKeyValue, SwiGLU, attend, linear
+from minisora.layers import Block, attend
 from minisora.patches import Group, Layout
 from minisora.rope import rotary_table, text_positions
 
@@ -163,24 +164,6 @@ class Tokenizer:
         return torch.arange(used, used + length - len(row))
 
 
-class TextBlock(nn.Module):
-    """Pre-norm bidirectional transformer block. Registers are real tokens: nothing is masked."""
-
-    def __init__(self, width: int, num_heads: int) -> None:
-        super().__init__()
-        self.norm1 = nn.RMSNorm(width, eps=1e-6)
-        self.qkv = QueryKeyValue(width, num_heads)
-        self.out = linear(width, width, zero=True)
-        self.norm2 = nn.RMSNorm(width, eps=1e-6)
-        self.mlp = SwiGLU(width, 2 * width)
-
-    def forward(self, x: Tensor, rope: Tensor, layout: Layout) -> Tensor:
-        """x: (Lt, D); rope: (Lt, d / 2, 2) -> (Lt, D)."""
-        q, k, v = self.qkv(self.norm1(x), rope)  # (Lt, H, d) each
-        x = x + self.out(attend(q, k, v, layout, Layout.split_text))
-        return x + self.mlp(self.norm2(x))
-
-
 class TextEncoder(nn.Module):
     """A small bidirectional transformer, trained jointly with the DiT.
 
@@ -197,7 +180,7 @@ class TextEncoder(nn.Module):
         first = config.max_length + 1
         # Bytes never met in training stay zero: an unknown word is neutral instead of noise.
         nn.init.zeros_(self.embedding.weight[first : first + _BYTES])
-        blocks = (TextBlock(config.width, config.num_heads) for _ in range(config.depth))
+        blocks = (Block(config.width, config.num_heads) for _ in range(config.depth))
         self.blocks = nn.ModuleList(blocks)
         self.norm = nn.RMSNorm(config.width, eps=1e-6)
 
@@ -211,6 +194,7 @@ class TextEncoder(nn.Module):
         place = text_positions(layout, ids.device)
         rope = rotary_table(place, (self.config.width // self.config.num_heads,), theta=100.0)
         x = self.embedding(ids)
+        attention = partial(attend, layout=layout, split=Layout.split_text)
         for block in self.blocks:
-            x = block(x, rope, layout)
+            x = block(x, rope, attention)  # registers are real tokens: nothing is masked
         return self.norm(x)
