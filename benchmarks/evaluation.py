@@ -42,7 +42,7 @@ class Settings:
     """A shipped checkpoint or a folder."""
     clips: int = 2000
     """Clips a source, and as many real ones to compare with."""
-    guidance_scale: float = 3.0
+    guidance_scale: float = 6.0
     """How closely to follow the prompt."""
     steps: int = 30
     """Sampler steps."""

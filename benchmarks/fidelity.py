@@ -1,6 +1,6 @@
 """How well a checkpoint keeps what it is told: the VAE's fidelity, and what an independent reader sees.
 
-    python benchmarks/fidelity.py [CHECKPOINT] [--clips 200] [--steps 30] [--guidance-scale 3.0] [--timing]
+    python benchmarks/fidelity.py [CHECKPOINT] [--clips 200] [--guidance-scale 6.0] [--best-of 8] [--timing]
 
 - **vae**: PSNR of reconstructions of test digits, never seen in training, and how many points of accuracy
   the digit reader loses on them.
@@ -9,6 +9,8 @@
   which way it moves; beside each figure stands what it sees in the real clips of the same prompts, its
   ceiling. `same_digit` is the share of a clip's frames that, read alone, agree with the clip's reading:
   whether a digit keeps its shape while it moves.
+- **test_best** and **held_out_best**: the same with `--best-of`, each clip the best of several by the
+  captioner (`minisora.rerank`), which is another network than the reader.
 - **timing**, if asked for: seconds for 1 clip and for 8 clips of 17x64x64, the median of three.
 Shares have Wilson intervals, means bootstrap ones. Results go to `benchmarks/results/fidelity.json`.
 """
@@ -33,11 +35,13 @@ from tqdm.auto import tqdm
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout, and its tests' reader
 
 from benchmarks.common import RESULTS, machine, update_results
+from benchmarks.fidelity_report import show_prompts, show_vae
 from minisora.loading import checkpoint_folder, load
 from minisora.metrics.intervals import mean, share
 from minisora.metrics.reader import DigitReader, accuracy
 from minisora.model import MiniSora
 from minisora.vae import VideoVAE
+from minisora.video import VideoClip
 from minisora.worlds import MovingMNIST, Scene, WorldConfig
 from tests.reader import cached_reader, read_clip
 
@@ -55,8 +59,10 @@ class Settings:
 
     checkpoint: tyro.conf.Positional[str] = "moving-mnist"
     """A shipped checkpoint or a folder."""
+    what: tuple[Literal["test", "held_out"], ...] = ("test", "held_out")
+    """Prompts with trained pairs, with held-out pairs."""
     clips: int = 200
-    """Generated clips, of trained pairs and of held-out pairs each; 0 generates none."""
+    """Generated clips of each kind; 0 generates none."""
     vae_clips: int = 64
     """Clips for each PSNR; 0 leaves the VAE out."""
     batch: int = 25
@@ -67,12 +73,14 @@ class Settings:
     """Sampler steps of each latent frame."""
     lag: int = 0
     """Steps by which a latent frame starts after the one before it."""
-    guidance_scale: float = 3.0
+    guidance_scale: float = 6.0
     """1 is no guidance."""
     guidance_interval: tuple[float, float] = (0.2, 1.0)
     """Noise levels between which guidance acts."""
     sampler: str = "dpmpp_2m"
     """euler, heun or dpmpp_2m."""
+    best_of: int = 1
+    """Clips made for each prompt, of which the checkpoint's captioner keeps one."""
     timing: bool = False
     """Measure seconds a clip, too; needs an idle machine."""
     device: str = "cpu"
@@ -186,6 +194,20 @@ def summarize(scores: Sequence[Score]) -> dict[str, Any]:
     return rates | {name: mean([float(getattr(s, name)) for s in scores]) for name in MEANS}
 
 
+def make_clips(model: MiniSora, prompts: Sequence[str], settings: Settings) -> Iterator[VideoClip]:
+    """A clip for each prompt, the best of several if that is asked for."""
+    if settings.best_of > 1:
+        from minisora.rerank import captioner_of, generate_best
+
+        told = {"candidates": settings.best_of, "captioner": captioner_of(model)}
+        for i, prompt in enumerate(prompts):
+            yield generate_best(model, prompt, seed=settings.seed + i, **told, **settings.sampling)
+        return
+    for numbers in chunks(len(prompts), settings.batch):
+        batch = [prompts[i] for i in numbers]
+        yield from model.generate(batch, seed=settings.seed + numbers[0], **settings.sampling)
+
+
 def measure_prompts(
     model: MiniSora, reader: DigitReader, held_out: HeldOut, seed: int, settings: Settings
 ) -> dict[str, Any]:
@@ -193,13 +215,10 @@ def measure_prompts(
     clips = world(seed, 1, held_out, (17, 64, 64))
     scenes = [clips.scene(i) for i in range(settings.clips)]
     prompts = [clips[i].captions("detailed", np.random.default_rng((seed, i))) for i in range(len(scenes))]  # fmt: skip
-    generated: list[Score] = []
-    for numbers in tqdm(list(chunks(len(scenes), settings.batch)), desc=held_out, leave=False):
-        batch = [prompts[i] for i in numbers]
-        made = model.generate(batch, seed=settings.seed + numbers[0], **settings.sampling)
-        assert isinstance(made, list)
-        for i, clip in zip(numbers, made, strict=True):
-            generated.append(score(clip.video, scenes[i], reader))
+    made = list(
+        tqdm(make_clips(model, prompts, settings), total=len(prompts), desc=held_out, leave=False)
+    )
+    generated = [score(clip.video, scene, reader) for clip, scene in zip(made, scenes, strict=True)]
     real = [score(clips[i].video, scene, reader) for i, scene in enumerate(scenes)]
     mistakes = [
         {"prompt": prompt, "seed": settings.seed + i, "read": result.read}
@@ -233,37 +252,6 @@ def measure_seconds(model: MiniSora, settings: Settings, repeats: int = 3) -> di
     return facts
 
 
-# ------------------------------------------------------------------------------------------ report
-
-
-def percent(figure: dict[str, Any]) -> str:
-    """A share or mean in percent, with its interval."""
-    value, low, high = (100 * figure[k] for k in ("value", "low", "high"))
-    return f"{value:5.1f} % [{low:5.1f}, {high:5.1f}]"
-
-
-def show_vae(facts: dict[str, Any]) -> None:
-    """Print the VAE's table."""
-    print(f"VAE, {facts['clips']} clips of two test digits")
-    for name in (key for key in facts if key.startswith("psnr_")):
-        f = facts[name]
-        print(
-            f"  PSNR {name[5:]:<18}{f['value']:6.2f} dB [{f['low']:.2f}, {f['high']:.2f}]"
-            f"   pooled {f['pooled']:.2f} dB   worst clip {f['worst_clip']:.2f} dB"
-        )
-    print(f"  digit read, originals       {percent(facts['read_originals'])}")
-    print(f"  digit read, reconstructions {percent(facts['read_reconstructions'])}")
-    print(f"  points lost                 {facts['points_lost']:5.1f}")
-
-
-def show_prompts(title: str, facts: dict[str, Any]) -> None:
-    """Print the table of generated against real clips."""
-    print(f"{title}, {facts['clips']} clips{'generated':>14}{'':17}real")
-    for name in (*RATES, *MEANS):
-        made, real = percent(facts["generated"][name]), percent(facts["real"][name])
-        print(f"  {name:<18}{made:<26}{real}")
-
-
 def main(settings: Settings) -> None:
     """Measure, print and write."""
     model = load(settings.checkpoint, device=settings.device)
@@ -273,6 +261,8 @@ def main(settings: Settings) -> None:
         "seed": settings.seed,
     }
     told |= {"sampling": settings.sampling, "machine": machine(settings.device)}
+    if settings.best_of > 1:
+        told["best_of"] = settings.best_of
     sections: dict[str, Any] = {
         "config": asdict(model.config) | {"vocabulary": len(model.config.vocabulary)},
         "reader_on_real_test_digits": accuracy(reader),
@@ -285,9 +275,12 @@ def main(settings: Settings) -> None:
         ("test", "exclude", TEST_SEED),
         ("held_out", "only", HELD_OUT_SEED),
     )
-    for name, held_out, seed in worlds if settings.clips else ():
+    for kind, held_out, seed in worlds:
+        if kind not in settings.what or not settings.clips:
+            continue
+        name = kind if settings.best_of == 1 else f"{kind}_best"
         sections[name] = told | measure_prompts(model, reader, held_out, seed, settings)
-        show_prompts(name, sections[name])
+        show_prompts(name, sections[name], (*RATES, *MEANS))
     if settings.timing:
         sections["timing"] = told | measure_seconds(model, settings)
         one, eight = (sections["timing"][f"clips_{n}"]["median"] for n in (1, 8))

@@ -63,7 +63,7 @@ class Settings:
     """Sampler steps of each latent frame."""
     lag: int = 0
     """Steps by which a latent frame starts after the one before it."""
-    guidance_scale: float = 3.0
+    guidance_scale: float = 6.0
     """1 is no guidance."""
     guidance_interval: tuple[float, float] = (0.2, 1.0)
     """Noise levels between which guidance acts."""

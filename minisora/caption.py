@@ -12,7 +12,7 @@ Legend: B Z t h w latents, B C T H W video, D width.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -94,9 +94,7 @@ class Captioner(nn.Module):
         Returns:
             the clips with what the model reads, and the ids (Lt,) that it is to write.
         """
-        ids = self.tokenizer.encode_batch(
-            texts
-        )  # (n, l): one length, so that only sizes make groups
+        ids = self.tokenizer.encode_batch(texts)  # (n, l): one length, so only sizes make groups
         packed = pack(latents, list(shift_right(ids)), self.config.patch)
         return packed, ids[list(packed.order)].flatten()
 
@@ -120,6 +118,20 @@ class Captioner(nn.Module):
         limit, end = self.config.language.max_length, self.tokenizer.end_id
         texts = write(session, decoding, end, limit, generator)
         return [plain(self.tokenizer.decode(text)) for text in texts]
+
+    def log_likelihood(self, latents: Sequence[Tensor], texts: Sequence[str]) -> Tensor:
+        """How likely each text is for its clip: (n,), nats, the sum over its words; its end does not count.
+
+        Args:
+            latents: one (Z, t, h, w) for each clip.
+            texts: as many, each of at least one word.
+        """
+        with torch.inference_mode():
+            packed, ids = self.pack_captions(latents, texts)
+            log_p = self(packed).float().log_softmax(dim=1).gather(1, ids[:, None])[:, 0]  # (Lt,)
+            words = log_p * (ids > self.tokenizer.end_id)
+            sums = words.view(len(texts), -1).sum(dim=1)  # (n,), in packed order
+            return torch.empty_like(sums).index_copy_(0, torch.tensor(packed.order), sums)
 
     def save(self, path: Path, vae: str, **facts: Any) -> None:
         """Write weights as fp16 with the config inside, and the fingerprint of the VAE whose latents it reads."""
@@ -148,21 +160,35 @@ class VideoCaptioner:
             decoding, generator: see `Captioner.caption`.
             batch: clips of one size described at once.
         """
+        captions = [""] * len(videos)
+        for some, z in self._encoded(videos, batch):
+            texts = self.captioner.caption(z, decoding, generator)
+            for i, text in zip(some, texts, strict=True):
+                captions[i] = text
+        return captions
+
+    def log_likelihood(
+        self, videos: Sequence[Tensor], texts: Sequence[str], batch: int = 32
+    ) -> Tensor:
+        """How likely each text is for its video, (n,), see `Captioner.log_likelihood`."""
+        found = torch.empty(len(videos))
+        for some, z in self._encoded(videos, batch):
+            scores = self.captioner.log_likelihood(list(z), [texts[i] for i in some])
+            found[torch.tensor(some)] = scores.cpu()
+        return found
+
+    def _encoded(self, videos: Sequence[Tensor], batch: int) -> Iterator[tuple[list[int], Tensor]]:
+        """Numbers and latents (n, Z, t, h, w) of the videos, clips of one size together."""
         fitted = [fit_video(video, self.vae, self.captioner.config.patch) for video in videos]
         members: dict[torch.Size, list[int]] = {}
         for i, video in enumerate(fitted):
             members.setdefault(video.shape, []).append(i)
-        captions = [""] * len(fitted)
         for group in members.values():
             for first in range(0, len(group), batch):
                 some = group[first : first + batch]
                 with torch.inference_mode():
                     z = self.vae.encode(torch.stack([fitted[i] for i in some]))
-                for i, text in zip(
-                    some, self.captioner.caption(z, decoding, generator), strict=True
-                ):
-                    captions[i] = text
-        return captions
+                yield some, z
 
 
 def fit_video(video: Tensor, vae: VideoVAE, patch: Grid) -> Tensor:

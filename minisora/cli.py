@@ -52,12 +52,14 @@ class Generate:
     """Sampler steps of each latent frame: more is slower and finer."""
     lag: int = 0
     """Steps by which a latent frame starts after the one before it; 0 makes all at once."""
-    guidance_scale: float = 3.0
+    guidance_scale: float = 6.0
     """How closely to follow the prompt; 1 is no guidance."""
     sampler: str = "dpmpp_2m"
     """euler, heun or dpmpp_2m."""
     expand: bool = False
     """First turn the prompt into a detailed caption that keeps all it states."""
+    best_of: int = 1
+    """Make so many and keep the one that the captioner finds the prompt most likely for."""
     device: str = "cpu"
     """auto, cpu, cuda or mps."""
 
@@ -91,23 +93,28 @@ class Generate:
             "sampler": self.sampler,
         }
         if self.long == "roll-out":
-            if self.lag or draft:
-                raise ValueError("--long roll-out takes neither --lag nor --draft; leave them out.")
+            if self.lag or draft or self.best_of > 1:
+                raise ValueError(
+                    "--long roll-out takes none of --lag, --draft and --best-of; leave them out."
+                )
             sampling = Sampling(**how, progress=True)
             return generate_long(
                 model, prompt, frames=self.frames, size=size, seed=self.seed, sampling=sampling
             )
-        return model.generate(
-            prompt,
-            frames=self.frames,
-            size=size,
-            draft=draft,
-            seed=self.seed,
-            lag=self.lag,
-            scaling=None if self.long == "extrapolate" else self.long,
-            progress=True,
-            **how,
-        )
+        how |= {
+            "frames": self.frames,
+            "size": size,
+            "draft": draft,
+            "seed": self.seed,
+            "lag": self.lag,
+            "scaling": None if self.long == "extrapolate" else self.long,
+            "progress": True,
+        }
+        if self.best_of == 1:
+            return model.generate(prompt, **how)
+        from minisora.rerank import generate_best
+
+        return generate_best(model, prompt, candidates=self.best_of, **how)
 
 
 @dataclass

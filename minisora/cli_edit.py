@@ -36,7 +36,7 @@ class Common:
     """The same seed gives the same result."""
     steps: int = 30
     """Sampler steps: more is slower and finer."""
-    guidance_scale: float = 3.0
+    guidance_scale: float = 6.0
     """How closely to follow the prompt; 1 is no guidance."""
     device: str = "cpu"
     """auto, cpu, cuda or mps."""

@@ -31,7 +31,7 @@ class Evaluate:
     """Sampler steps of each latent frame."""
     lag: int = 0
     """Steps by which a latent frame starts after the one before it."""
-    guidance_scale: float = 3.0
+    guidance_scale: float = 6.0
     """How closely to follow the prompt; 1 is no guidance."""
     seed: int = 0
     """Clip i starts from the noise of seed + i."""

@@ -30,7 +30,7 @@ class Sampling:
     """How every edit samples; the fields are those of `MiniSora.generate`."""
 
     steps: int = 30
-    guidance_scale: float = 3.0
+    guidance_scale: float = 6.0
     guidance_interval: tuple[float, float] = (0.2, 1.0)
     sampler: str = "dpmpp_2m"
     progress: bool | Callable[[Tensor], None] = False

@@ -73,7 +73,7 @@ class MiniSora(nn.Module):
         draft: tuple[int, int] | None = None,
         seed: int = 0,
         steps: int = 30,
-        guidance_scale: float = 3.0,
+        guidance_scale: float = 6.0,
         guidance_interval: tuple[float, float] = (0.2, 1.0),
         sampler: str = "dpmpp_2m",
         lag: int = 0,

@@ -92,7 +92,7 @@ CAPTIONER = CaptionerPreset(
     clips=12_000,
     labelled=500,
     noise=0.1,
-    pretrain=TrainConfig(steps=3500, batch=64, lr=3e-3, warmup=100, cooldown=0.4),
+    pretrain=TrainConfig(steps=1600, batch=64, lr=3e-3, warmup=100, cooldown=0.4),
     tune=TrainConfig(steps=200, batch=64, lr=5e-4, warmup=20, cooldown=0.8, checkpoint_every=50),
 )
 EXPANDER = ExpanderPreset(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import minisora
+from minisora.rerank import generate_best
 from minisora.video import grid
 
 PROMPTS = (
@@ -22,7 +23,7 @@ PROMPTS = (
 def main() -> None:
     """Generate the clips and write docs/demo.webp."""
     model = minisora.load("moving-mnist")
-    clips = model.generate(list(PROMPTS), frames=33, seed=0, progress=True)
+    clips = generate_best(model, list(PROMPTS), candidates=8, seed=0, progress=True)
     out = Path(__file__).resolve().parent.parent / "docs" / "demo.webp"
     grid(clips, columns=4).save(out, scale=2)
 

@@ -42,6 +42,10 @@ def fidelity_rows(facts: dict[str, Any]) -> list[tuple[str, str, str]]:
         "all_three": "all three",
         "same_digit": "frames that show the same digit",
     }
+    for section in ("test_best", "held_out_best"):
+        if section in facts:
+            kind = section.removesuffix("_best")
+            titles[section] = f"{titles[kind]}, best of {facts[section]['best_of']}"
     for section, title in titles.items():
         part = facts[section]
         for key, name in names.items():
@@ -74,6 +78,7 @@ def table() -> str:
     note = (
         f"{fidelity['test']['clips']} one-digit clips of each kind, detailed prompts; {sampling['sampler']}, "
         f"{sampling['steps']} steps a latent frame, lag {sampling['lag']}, guidance {sampling['guidance_scale']}. "
+        f"Best of several: chosen by the captioner (`minisora.rerank`). "
         f"In brackets: 95 % intervals. The reader is an independent classifier that reads "
         f"{fidelity['reader_on_real_test_digits']:.1%} of real test digits. "
         f"{machine['threads']} threads, {machine['cpu']}, torch {machine['torch']}."

@@ -33,7 +33,7 @@ LAYERS = (
     ("model",),
     ("loading",),
     ("caption",),
-    ("recaption",),
+    ("recaption", "rerank"),
     ("complete",),
     ("edit",),
     ("story", "longer"),
