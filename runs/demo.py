@@ -6,7 +6,6 @@ import time
 from pathlib import Path
 
 import minisora
-from minisora.rerank import generate_best
 from minisora.video import grid
 
 PROMPTS = (
@@ -15,7 +14,6 @@ PROMPTS = (
     "a large green 0 moving steadily down in front of a small white 1 floating up on brown stripes",
 )
 OUT = Path("outputs/demo")
-CANDIDATES = 8  # clips made for each prompt, of which the captioner picks one
 
 
 def main() -> None:
@@ -23,7 +21,7 @@ def main() -> None:
     OUT.mkdir(parents=True, exist_ok=True)
     model = minisora.load("moving-mnist")
     started = time.perf_counter()
-    clips = generate_best(model, list(PROMPTS), candidates=CANDIDATES, seed=0, progress=True)
+    clips = model.generate(list(PROMPTS), frames=17, size=(64, 64), seed=0, progress=True)
     seconds = time.perf_counter() - started
     for number, clip in enumerate(clips, start=1):
         clip.save(OUT / f"clip-{number}.mp4")
@@ -34,8 +32,7 @@ def main() -> None:
     grid(clips, columns=1).save(OUT / "strip.png", scale=1)
     print(f"{OUT}/grid.webp    all three, animated\n{OUT}/strip.png    all three, frame by frame")
     print(
-        f"Made in {seconds:.1f} s, each the best of {CANDIDATES}. Your own: "
-        f".venv/bin/minisora generate 'a blue 7 moving down' --best-of {CANDIDATES} -o seven.mp4"
+        f"Made in {seconds:.1f} s. Your own: .venv/bin/minisora generate 'a blue 7 moving down' -o seven.mp4"
     )
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import minisora
-from minisora.rerank import generate_best
 from minisora.video import grid
 
 PROMPTS = (
@@ -23,7 +22,7 @@ PROMPTS = (
 def main() -> None:
     """Generate the clips and write docs/demo.webp."""
     model = minisora.load("moving-mnist")
-    clips = generate_best(model, list(PROMPTS), candidates=8, seed=0, progress=True)
+    clips = model.generate(list(PROMPTS), frames=17, seed=0, progress=True)
     out = Path(__file__).resolve().parent.parent / "docs" / "demo.webp"
     grid(clips, columns=4).save(out, scale=2)
 
