@@ -223,25 +223,25 @@ def circle(
     as the first latent frame of a clip is unlike the others: it holds one frame, they hold four.
 
     Args:
-        frames: of the loop, a multiple of 4.
-        size: (height, width) in pixels.
+        frames, size: of the loop: a multiple of 4, and (height, width) in pixels.
     """
     group = model.config.vae.temporal
     noise = model.noise(frames + 1, size, seed)[None]  # the last frame is the first one again
     denoise = model.denoiser([prompt], sampling.guidance_scale, sampling.guidance_interval)
     times = timesteps(sampling.steps, model.shift(noise.shape[2:]), device=model.device)
-    generator = torch.Generator().manual_seed(seed)
-    turned, z = 0, noise
+    turned, z, generator = 0, noise, torch.Generator().manual_seed(seed)
     with torch.inference_mode():
         for t, s in pairwise(times):
             guess = denoise(z, t.expand(1, noise.shape[2]))
             ring = model.vae.decode(guess).clamp(0.0, 1.0)  # 1 3 T+1 H W
+            lost = guess - model.vae.encode(ring)  # an unsharp guess does not survive pixels
             ring = torch.cat([(ring[:, :, :1] + ring[:, :, -1:]) / 2, ring[:, :, 1:-1]], dim=2)
             turn = int(torch.randint(frames // group, (), generator=generator))
             ring, turned = ring.roll(-group * turn, dims=2), turned + group * turn
-            eps = to_noise(z, guess, t)
-            eps = torch.cat([eps[:, :, :1], eps[:, :, 1:].roll(-turn, dims=2)], dim=2)
-            z = add_noise(model.vae.encode(torch.cat([ring, ring[:, :, :1]], dim=2)), eps, s)
+            rest = torch.cat([to_noise(z, guess, t), lost])  # 2 Z t h w
+            rest = torch.cat([rest[:, :, :1], rest[:, :, 1:].roll(-turn, dims=2)], dim=2)
+            clean = model.vae.encode(torch.cat([ring, ring[:, :, :1]], dim=2)) + rest[1:]
+            z = add_noise(clean, rest[:1], s)
     video = ring[0].roll(turned, dims=1).cpu().clone()
     return VideoClip(video, model.config.fps, prompt)
 
