@@ -50,7 +50,11 @@ test-notebooks: $(STAMPS)/dev ## run every notebook and compare
 notebooks: $(STAMPS)/notebooks ## execute every notebook again and rewrite it, its minutes and its figures
 	$(PY) runs/notebooks.py
 
+# It neither asks for news nor looks for updates: after installation nothing is fetched.
 lab: $(STAMPS)/notebooks ## open JupyterLab at the first notebook
+	@mkdir -p $(VENV)/share/jupyter/lab/settings
+	@echo '{"@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": false}}' \
+		> $(VENV)/share/jupyter/lab/settings/overrides.json
 	$(PY) -m jupyter lab $(LAB_FLAGS) $(firstword $(NOTEBOOKS) notebooks)
 
 lint: $(STAMPS)/dev ## ruff: rules and format, code and notebooks

@@ -21,10 +21,12 @@ measured again.
 from __future__ import annotations
 
 import json
+import math
 import statistics
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +52,7 @@ from minisora.worlds import VOCABULARY
 
 WAYS = ("packed", "buckets", "exact buckets", "padded")
 TRAIN_WORLD, TEST_WORLD = 130, 131  # seeds
+GOLDEN = (math.sqrt(5) - 1) / 2  # its multiples, modulo 1, fill [0, 1) evenly
 MOMENTS = 6  # times at which the loss is measured
 
 
@@ -125,12 +128,13 @@ def split(entries: Sequence[MixEntry], lab: Lab, count: int) -> list[tuple[MixEn
 
 
 def bucketed(net: TextToLatent, lab: Lab, buckets: Sequence[tuple[MixEntry, ...]]) -> Objective:
-    """The padded objective on batches from one bucket each."""
+    """The padded objective on batches from one bucket each, which take turns as evenly as their shares allow."""
     data = [LatentDataset(lab.folder, bucket) for bucket in buckets]
     shares = torch.tensor([sum(entry.share for entry in bucket) for bucket in buckets])
+    ends, turns = (shares / shares.sum()).cumsum(0)[:-1], count()
 
     def draw(generator: torch.Generator) -> Any:
-        number = int(torch.multinomial(shares, 1, generator=generator))
+        number = int(torch.searchsorted(ends, next(turns) * GOLDEN % 1, right=True))
         return data[number].batch(lab.settings.batch, generator)
 
     return padded_objective(net, draw, lab.preset.flow)
@@ -144,9 +148,9 @@ def objective_of(way: str, net: TextToLatent, lab: Lab) -> Objective:
         return diffusion_objective(net, data, batch, lab.preset.flow)
     if way == "padded":
         return bucketed(net, lab, [lab.mix])
-    count = len(lab.mix) if way == "exact buckets" else lab.settings.buckets
     exact = [(entry,) for entry in lab.mix]
-    return bucketed(net, lab, exact if way == "exact buckets" else split(lab.mix, lab, count))
+    chosen = exact if way == "exact buckets" else split(lab.mix, lab, lab.settings.buckets)
+    return bucketed(net, lab, chosen)
 
 
 def measure_speed(lab: Lab) -> dict[str, Any]:

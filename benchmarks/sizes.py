@@ -64,7 +64,7 @@ class Settings:
     what: tuple[str, ...] = ("sweep", "long", "draft")
     """Which sections to measure."""
     clips: int = 100
-    """Clips of each cell; of long ones a quarter."""
+    """Clips of each cell; of long ones half as many."""
     batch: int = 10
     """Clips made at once."""
     steps: int = 30
@@ -159,7 +159,7 @@ def follow(video: Tensor, scene: Scene, reader: DigitReader) -> tuple[list[bool]
 
 def measure_long(bench: Bench, how: str) -> dict[str, Any]:
     """Number and identity, frame by frame, of clips of `LONG` frames made in one way, or of real ones."""
-    clips = max(1, bench.settings.clips // 4)
+    clips = max(1, bench.settings.clips // 2)
     world = MovingMNIST(WorldConfig(LONG, min_digits=1, max_digits=1, split="test"), seed=SEED)
     one: list[list[bool]] = []
     same: list[list[bool]] = []

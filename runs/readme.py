@@ -12,6 +12,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout
 
+from runs.native_sizes import native_sizes
 from runs.scoreboard import scoreboard
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -100,6 +101,8 @@ HEADLINES = {
     "06_sampling": "order of Euler {order_euler:.2f}, Heun {order_heun:.2f}, DPM-Solver++(2M) {order_dpmpp_2m:.2f}",
     "08_editing": "what follows given frames: error with a level a frame {guess_error_level_each:.2f}, one level "
     "{guess_error_one_level:.2f}, trivial {guess_error_trivial:.2f}",
+    "09_native_sizes": "digit missing or cut off: trained on native sizes {framing_native:.0%}, on square crops "
+    "{framing_square:.0%}",
 }
 """What README says of each notebook, filled in from notebooks/results.json."""
 
@@ -117,7 +120,7 @@ def lessons() -> str:
     return "\n".join(lines)
 
 
-TABLES = {"results": table, "course": lessons, "scoreboard": scoreboard}
+TABLES = {"results": table, "scoreboard": scoreboard, "sizes": native_sizes, "course": lessons}
 
 
 def updated(text: str) -> str:

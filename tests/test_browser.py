@@ -1,4 +1,4 @@
-"""In a real browser: JupyterLab opens 06, runs every cell, and a slider changes the picture."""
+"""In a real browser: JupyterLab opens 06 and 08, runs every cell, and a slider changes the picture."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from course import COURSE
 
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser")
 DRIVER = shutil.which("chromedriver")
+NOTEBOOKS = ("06_sampling", "08_editing")
 MINUTES = 10  # for all cells of the notebook, on a busy machine
 
 pytestmark = [
@@ -55,11 +56,11 @@ def until(what: str, seconds: float, probe: Any) -> Any:
     raise AssertionError(f"waited {seconds:.0f} s in vain for {what}: {last}")
 
 
-@pytest.fixture(scope="module")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of a JupyterLab that serves a copy of notebook 06."""
+@pytest.fixture(scope="module", params=NOTEBOOKS)
+def lab(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a JupyterLab that serves a copy of one notebook."""
     folder = tmp_path_factory.mktemp("lab")
-    shutil.copy(COURSE / "06_sampling.ipynb", folder)
+    shutil.copy(COURSE / f"{request.param}.ipynb", folder)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -79,7 +80,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         try:
             status = f"http://127.0.0.1:{port}/api/status?token={token}"
             until("JupyterLab", 120, lambda: urllib.request.urlopen(status).status == 200)
-            yield f"http://127.0.0.1:{port}/lab/tree/06_sampling.ipynb?reset&token={token}"
+            yield f"http://127.0.0.1:{port}/lab/tree/{request.param}.ipynb?reset&token={token}"
         finally:
             server.terminate()
             server.wait(timeout=30)
