@@ -1,4 +1,7 @@
-"""What `framing.py` trains on: latents of wide, tall and square clips, whole or cut to their center squares."""
+"""What `framing.py` trains on: latents of wide, tall and square clips, whole or cut to their center squares.
+
+Clips are short and of one digit on a plain background, with short captions: what a small model learns in minutes.
+"""
 
 from __future__ import annotations
 
@@ -17,12 +20,35 @@ from minisora.model import MiniSora
 from minisora.patches import token_grid
 from minisora.presets import mixture
 from minisora.vae import VideoVAE
-from minisora.worlds import MovingMNIST, WorldConfig
+from minisora.worlds import MovingMNIST, Scene, WorldConfig, caption
+from minisora.worlds.backgrounds import BACKGROUNDS
+from minisora.worlds.captions import Level
+from minisora.worlds.digits import Split
 
 Mode = Literal["native", "square"]
 MODES: tuple[Mode, ...] = ("native", "square")
-MIX = mixture((9, 48, 128, 0.4), (9, 128, 48, 0.4), (9, 80, 80, 0.2))
+MIX = mixture((5, 48, 128, 0.4), (5, 128, 48, 0.4), (5, 80, 80, 0.2))
 WORLD = 120  # seed
+
+
+def world_of(size: ClipSize, split: Split, seed: int) -> MovingMNIST:
+    """Clips of one size with one digit on a plain background."""
+    return MovingMNIST(
+        WorldConfig(
+            size.frames,
+            size.height,
+            size.width,
+            max_digits=1,
+            split=split,
+            backgrounds=tuple(name for name in BACKGROUNDS if " " not in name),
+        ),
+        seed,
+    )
+
+
+def write_short(scene: Scene, level: Level, rng: np.random.Generator) -> str:
+    """A short caption, whatever level is asked for."""
+    return caption(scene, "short", rng)
 
 
 def center_square(video: Tensor) -> Tensor:
@@ -38,9 +64,7 @@ def build(vae: VideoVAE, mode: Mode, clips: int, work: Path, per_shard: int = 20
     key, done = fingerprint(vae), 0
     for entry in MIX:
         size, count = entry.size, max(1, round(clips * entry.share))
-        world = MovingMNIST(
-            WorldConfig(size.frames, size.height, size.width), world_seed(WORLD, size)
-        )
+        world = world_of(size, "train", world_seed(WORLD, size))
         for first in range(0, count, per_shard):
             numbers = range(first, min(first + per_shard, count))
             path = work / mode / f"{size}-{first:06d}.safetensors"
@@ -74,6 +98,8 @@ def token_count(model: MiniSora, size: ClipSize, mode: Mode) -> int:
 
 class FramingLatents(LatentDataset):
     """Latents of one mode. Every size has the same share of the tokens as in the native mix."""
+
+    write = staticmethod(write_short)
 
     def __init__(self, model: MiniSora, mode: Mode, work: Path) -> None:
         folder = work / mode

@@ -26,10 +26,9 @@ def sweep(facts: dict[str, Any]) -> str:
         worst = max(row["behind"], key=lambda name: row["behind"][name])
         mine = cells[row["size"]]["made"]["fidelity"]["all"]
         theirs = [cells[name]["made"]["fidelity"]["all"]["value"] for name in row["near"]]
-        table.append(
-            [row["size"], number(mine, "{:.0%}"), ", ".join(row["near"])]
-            + [f"{statistics.fmean(theirs):.0%}", f"{worst}, {row['behind'][worst]:.0f}"]
-        )
+        there = [", ".join(row["near"]), f"{statistics.fmean(theirs):.0%}"]
+        behind = f"{worst}, {row['behind'][worst]:.0f}"
+        table.append([row["size"], number(mine, "{:.0%}"), *there, behind])
     head = ["never trained on", "all attributes right", "nearest trained", "there"]
     return "\n\n".join(
         [
@@ -37,19 +36,19 @@ def sweep(facts: dict[str, Any]) -> str:
             f"trained neighbors in every attribute ({facts['about']['clips']} clips a size, detailed prompts, 95 % "
             "intervals in brackets). The closest of them:",
             grid([*head, "furthest behind, points"], table),
-            "![Heat map of attributes that are right over height and width, bars over lengths, and for 65 frames the "
-            "share of clips with one object and with the digit asked for](benchmarks/results/sizes.png)",
+            "![Over height and width, the attributes that are right and the clips whose number of objects is constant; "
+            "the same over lengths; drafts; and for 65 frames the share of clips with one object and with the digit "
+            "asked for](benchmarks/results/sizes.png)",
         ]
     )
 
 
 def long(facts: dict[str, Any]) -> str:
     """Clips of 65 frames: the digit asked for at their beginning and at their end."""
-    rows = [
-        [how, *(number(row[key], "{:.0%}") for key in ("first_quarter", "last_quarter"))]
-        + [f"{row['one_object'][0]:.0%}", f"{row['one_object'][-1]:.0%}"]
-        for how, row in facts["long"].items()
-    ]
+    rows = []
+    for how, row in facts["long"].items():
+        digit = [number(row[key], "{:.0%}") for key in ("first_quarter", "last_quarter")]
+        rows.append([how, *digit, *(f"{row['one_object'][frame]:.0%}" for frame in (0, -1))])
     head = ["65 frames", "digit asked for, first quarter", "last quarter"]
     head += ["exactly one object, first frame", "last frame"]
     clips = next(iter(facts["long"].values()))["clips"]
@@ -74,9 +73,7 @@ def framing(facts: dict[str, Any]) -> str:
     """The framing experiment: share of clips with a digit missing or cut off."""
     rows = []
     for shape, row in facts["summary"].items():
-        seeds = [
-            " ".join(f"{value:.0%}" for value in row["seeds"][mode]) for mode in row["seeds"]
-        ]
+        seeds = [" ".join(f"{value:.0%}" for value in row["seeds"][mode]) for mode in row["seeds"]]
         real = number(facts["real"][shape]["either"], "{:.0%}")
         ratio = "-" if row["ratio"] is None else f"{row['ratio']:.1f}x"
         rows.append([shape, *seeds, ratio, real])
@@ -97,7 +94,12 @@ def packing(facts: dict[str, Any]) -> str:
     rows = []
     for way, speed in facts["speed"].items():
         clips = statistics.median(speed["clips_per_second"])
-        row = [way, f"{facts['padding'][way]:.0%}", f"{clips:.0f}", f"{speed['packed_is_faster']:.2f}x"]
+        row = [
+            way,
+            f"{facts['padding'][way]:.0%}",
+            f"{clips:.0f}",
+            f"{speed['packed_is_faster']:.2f}x",
+        ]
         if curve := facts.get(f"loss, {way}"):
             row += [f"{curve[-1]['loss']:.3f}", f"{curve[-1]['clips']:,.0f}"]
         rows.append(row)

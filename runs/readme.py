@@ -101,7 +101,7 @@ HEADLINES = {
     "06_sampling": "order of Euler {order_euler:.2f}, Heun {order_heun:.2f}, DPM-Solver++(2M) {order_dpmpp_2m:.2f}",
     "08_editing": "what follows given frames: error with a level a frame {guess_error_level_each:.2f}, one level "
     "{guess_error_one_level:.2f}, trivial {guess_error_trivial:.2f}",
-    "09_native_sizes": "digit missing or cut off: trained on native sizes {framing_native:.0%}, on square crops "
+    "09_native_sizes": "no whole digit in the frame: trained on native sizes {framing_native:.0%}, on square crops "
     "{framing_square:.0%}",
 }
 """What README says of each notebook, filled in from notebooks/results.json."""

@@ -144,7 +144,7 @@ def test_the_summary_compares_means_over_seeds() -> None:
 
 def test_the_sweep_holds_every_size() -> None:
     sizes = cells()
-    assert len(set(sizes)) == 49 + 8 and ClipSize(17, 32, 128) in sizes
+    assert len(set(sizes)) == 25 + 8 and ClipSize(17, 32, 128) in sizes
     assert {s.frames for s in sizes if s.height == s.width == 64} >= {1, 17, 33, 65}
     assert distance(ClipSize(17, 32, 64), ClipSize(17, 64, 64)) == 1
     assert distance(ClipSize(8, 32, 32), ClipSize(16, 64, 64)) == pytest.approx(3**0.5)
@@ -153,7 +153,8 @@ def test_the_sweep_holds_every_size() -> None:
 def cell(trained: bool, value: float, worse: float = 0.0) -> dict[str, Any]:
     names = ("count", "digit", "color", "size", "direction", "speed", "background", "all")
     figures = {name: {"value": value - (worse if name == "size" else 0)} for name in names}
-    return {"trained": trained, "made": {"fidelity": figures, "physics": {}}}
+    physics = {"count_constant": {"value": value}}
+    return {"trained": trained, "made": {"fidelity": figures, "physics": physics}}
 
 
 def test_untrained_sizes_are_compared_with_their_nearest_trained_ones(tmp_path: Path) -> None:
@@ -171,7 +172,9 @@ def test_untrained_sizes_are_compared_with_their_nearest_trained_ones(tmp_path: 
     assert rows["33x64x64"]["behind"]["digit"] == pytest.approx(80)
     assert next(iter(rows)) == "17x64x80"  # the best first
     long = {"real": {"one_object": [1.0, 0.5], "digit_asked_for": [1.0, 1.0]}}
-    draw_figure({"sweep": sweep, "long": long}, tmp_path / "a" / "figure.png")
+    row = {"same_digit": {"value": 0.8}, "same_way": {"value": 0.9}}
+    draft = {"32x32 to 64x64": {"related": row, "unrelated": row}}
+    draw_figure({"sweep": sweep, "long": long, "draft": draft}, tmp_path / "a" / "figure.png")
     assert (tmp_path / "a" / "figure.png").read_bytes().startswith(b"\x89PNG")
 
 
