@@ -8,8 +8,9 @@
   and how many points it falls behind them: attribute by attribute, and with all attributes right.
 - **long**: 65 frames of one digit in one go (positions extrapolated, interpolated, NTK-scaled) and as a roll-out:
   for every frame the share of clips with exactly one object, and with the digit asked for; real clips beside them.
-- **draft**: the same prompt and seed at a small and at full size, once with related and once with unrelated noise:
-  is the same digit read, does it go the same way, and how far apart are the places where it starts?
+- **draft**: the same prompt and seed at a small and at full size. Full size continues the draft, as
+  `generate(draft=...)` does, or has noise that is related to the draft's and no more, or unrelated noise: is the same
+  digit read, does it go the same way, and how far apart are the places where it starts?
 
 Every cell is written as it comes to `benchmarks/results/sizes.json`, and one that is there is not made again.
 """
@@ -36,6 +37,7 @@ from benchmarks.common import RESULTS, machine, update_results
 from benchmarks.sizes_figure import draw_figure
 from minisora.complete import Sampling
 from minisora.config import ClipSize
+from minisora.grids import DRAFT_LEVEL
 from minisora.loading import checkpoint_folder, load
 from minisora.longer import HOWS, generate_long
 from minisora.metrics.intervals import mean, share
@@ -51,6 +53,8 @@ SIDES = (32, 48, 64, 96, 128)
 LENGTHS = (1, 5, 9, 13, 25, 33, 49, 65)
 LONG = 65
 DRAFTS = (((32, 32), (64, 64)), ((48, 48), (96, 96)), ((64, 64), (96, 96)), ((32, 96), (64, 128)))
+DRAFTED = {"draft continued": DRAFT_LEVEL, "related noise": 1.0, "unrelated noise": None}
+"""Ways to make the full size of a draft: the level at which it takes over; None knows nothing of the draft."""
 POINTS = 10.0  # percentage points that an untrained size may fall behind its trained neighbors
 SEED = 9500  # of the test worlds of long clips
 
@@ -64,7 +68,7 @@ class Settings:
     what: tuple[str, ...] = ("sweep", "long", "draft")
     """Which sections to measure."""
     clips: int = 100
-    """Clips of each cell; of long ones half as many."""
+    """Clips of each cell; of long ones and of drafts half as many."""
     batch: int = 10
     """Clips made at once."""
     steps: int = 30
@@ -200,19 +204,18 @@ def likeness(
 
 
 def measure_draft(bench: Bench, small: tuple[int, int], big: tuple[int, int]) -> dict[str, Any]:
-    """Drafts against full-size clips from related and from unrelated noise; prompts leave the motion open."""
+    """Drafts against full-size clips of their seeds, made in three ways; prompts leave the motion open."""
     told, colors = bench.settings, list(COLORS)
-    found: dict[str, list[tuple[bool, bool, float]]] = {"related": [], "unrelated": []}
-    for first in tqdm(range(0, told.clips, told.batch), desc=f"draft {small} {big}", leave=False):
-        numbers = range(first, min(first + told.batch, told.clips))
+    found: dict[str, list[tuple[bool, bool, float]]] = {name: [] for name in DRAFTED}
+    total = max(1, told.clips // 2)
+    for first in tqdm(range(0, total, told.batch), desc=f"draft {small} {big}", leave=False):
+        numbers = range(first, min(first + told.batch, total))
         words = [f"a {colors[i % 8]} {i % 10}" for i in numbers]
         how: dict[str, Any] = {"seed": first, "steps": told.steps}
         drafts = bench.model.generate(words, size=small, **how)
-        full = {
-            "related": bench.model.generate(words, size=big, draft=small, **how),
-            "unrelated": bench.model.generate(words, size=big, **how),
-        }
-        for name, clips in full.items():
+        for name, level in DRAFTED.items():
+            begin = {} if level is None else {"draft": small, "draft_level": level}
+            clips = bench.model.generate(words, size=big, **how, **begin)
             for a, b in zip(drafts, clips, strict=True):
                 seen = [read_clip(clip.video, bench.reader).digits for clip in (a, b)]
                 if all(seen):

@@ -58,14 +58,14 @@ def draw_lengths(axis: Any, sweep: dict[str, Any]) -> None:
 def draw_drafts(axis: Any, draft: dict[str, Any]) -> None:
     """How often a draft and the full-size clip of its seed show the same digit going the same way."""
     places = np.arange(len(draft))
-    for move, kind in ((-0.2, "related"), (0.2, "unrelated")):
+    kinds = list(next(iter(draft.values())))
+    for number, kind in enumerate(kinds):
         rows = [pair[kind] for pair in draft.values()]
         for key, shade in (("same_digit", 0.35), ("same_way", 1.0)):
+            at = places - 0.36 + 0.26 * number + (0.12 if key == "same_way" else 0.0)
             heights = [100 * row[key]["value"] for row in rows]
-            color = "tab:blue" if kind == "related" else "tab:orange"
-            name = f"{key.replace('_', ' ')}, {kind} noise"
-            at = places + move + (0.1 if key == "same_way" else -0.1)
-            axis.bar(at, heights, 0.19, color=color, alpha=shade, label=name)
+            name = f"{key.replace('_', ' ')}, {kind}"
+            axis.bar(at, heights, 0.12, color=f"C{number}", alpha=shade, label=name)
     axis.set(title="draft and full size, % of clips", ylim=(0, 102))
     axis.set_xticks(places, [name.replace(" to ", "\nto ") for name in draft])
     axis.legend(fontsize="small")

@@ -43,7 +43,7 @@ class Generate:
     size: str = "64x64"
     """HEIGHTxWIDTH in pixels, multiples of 16."""
     draft: str | None = None
-    """HEIGHTxWIDTH of a smaller clip made from the same prompt and seed, whose composition is kept."""
+    """HEIGHTxWIDTH of the same clip made smaller, first, whose composition is kept."""
     long: Literal["extrapolate", "interpolate", "ntk", "roll-out"] = "extrapolate"
     """How to make more frames than were trained on: in one go, in three ways, or window by window."""
     seed: int = 0

@@ -2,8 +2,10 @@
 
 Beside `sample`: the size of a clip is the size of its grid of noise, so this is where sizes are
 checked. A draft and the full-size clip come from related noise: the large grid, averaged down, is
-the small one, and is still unit Gaussian noise, so a model treats it as any other. What is decided
-while the noise is strong, which is where things are and where they go, is then decided alike.
+the small one, and is still unit Gaussian noise, so a model treats it as any other. That alone ties
+the two loosely. So the large clip also takes over from the finished draft at a high noise level,
+where little is decided but where things are and where they go (compare Pyramidal Flow Matching,
+2410.05954, which makes every clip so, and SDEdit, 2108.01073).
 
 The small grid fixes what the large one is in the space spanned by the rows of a matrix A, and fresh
 noise fills the rest: `big = eps + A^T (small - A eps)`. As A A^T = 1, `A big = small`, and big is
@@ -19,7 +21,11 @@ from numbers import Integral
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
+
+DRAFT_LEVEL = 0.88
+"""Noise level at which a large clip takes over from its draft (`benchmarks/sizes.py` measures what it keeps)."""
 
 
 @lru_cache(maxsize=64)
@@ -70,6 +76,25 @@ def enlarge_noise(noise: Tensor, size: tuple[int, int], generator: torch.Generat
     return fresh + rows.T @ missing @ columns
 
 
+def continue_draft(
+    draft: Tensor, noise: Tensor, times: Tensor, level: float
+) -> tuple[Tensor, Tensor]:
+    """What a large clip starts from if it continues a draft: (z at `level`, the levels from there on).
+
+    The finished draft, stretched to the large grid, takes the place of the clean clip in
+    `z = (1 - t) x + t eps`. At a high level little of it is left but what is where and where it goes.
+
+    Args:
+        draft: (B, Z, t, h, w) latents of the small clips.
+        noise: (B, Z, t, H, W) of the large ones.
+        times: descending levels from 1 to 0.
+        level: where to start, in (0, 1].
+    """
+    flat = F.interpolate(draft.flatten(1, 2), size=noise.shape[-2:], mode="bilinear")
+    z = torch.lerp(flat.view_as(noise), noise, level)
+    return z, torch.cat([times.new_tensor([level]), times[times < level]])
+
+
 def nearest_multiples(side: int, unit: int, first: int = 0) -> list[int]:
     """The one or two numbers nearest to `side` of first + unit, first + 2 unit, ...; `first` itself if above 0."""
     low = first + (side - first) // unit * unit
@@ -100,9 +125,13 @@ def check_frames(frames: int, group: int) -> None:
         raise ValueError(f"frames={frames}: a clip has 1 + {group}k frames; {_listed(near)}.")
 
 
-def check_draft(draft: Sequence[int], size: Sequence[int], units: tuple[int, int]) -> None:
-    """Raise ValueError unless `draft` is a size, and neither side is larger than that of `size`."""
+def check_draft(
+    draft: Sequence[int], size: Sequence[int], units: tuple[int, int], level: float
+) -> None:
+    """Raise ValueError unless `draft` is a size, no side larger than that of `size`, and `level` a noise level."""
     check_size(draft, units, "draft")
+    if not 0 < level <= 1:
+        raise ValueError(f"draft_level={level}: give a noise level above 0 and at most 1.")
     if draft[0] > size[0] or draft[1] > size[1]:
         raise ValueError(
             f"draft={tuple(draft)} is larger than size={tuple(size)}; a draft is smaller on both sides, or as large."

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 import torch
 from torch import Tensor, nn
 
+from minisora import grids
 from minisora.checkpoint import save_weights
 from minisora.config import ClipSize
 from minisora.expand import Expander, load_expander
 from minisora.flow import token_shift
-from minisora.grids import check_draft, check_frames, check_size, enlarge_noise
 from minisora.network import ModelConfig, TextToLatent
 from minisora.patches import pack, token_grid, unpack
 from minisora.rope import RopeScaling
@@ -36,6 +36,9 @@ from minisora.vae import VideoVAE
 
 if TYPE_CHECKING:
     from minisora.video import VideoClip
+
+Size = tuple[int, int]
+"""(height, width) in pixels."""
 
 
 class MiniSora(nn.Module):
@@ -69,8 +72,9 @@ class MiniSora(nn.Module):
         prompt: str | Sequence[str] = "",
         *,
         frames: int = 17,
-        size: tuple[int, int] = (64, 64),
-        draft: tuple[int, int] | None = None,
+        size: Size = (64, 64),
+        draft: Size | None = None,
+        draft_level: float = grids.DRAFT_LEVEL,
         seed: int = 0,
         steps: int = 30,
         guidance_scale: float = 6.0,
@@ -87,8 +91,10 @@ class MiniSora(nn.Module):
             prompt: one prompt, or a list for a batch. Empty: whatever the model likes.
             frames: 1 + 4k; 1 makes an image.
             size: (height, width) in pixels, multiples of 16.
-            draft: the size of a smaller clip that was made from the same prompt and seed: this one starts
-                from noise that is the draft's when averaged down, so that the composition stays.
+            draft: a smaller size to decide the composition at. The clip of this size, prompt and seed is made
+                first; the large one starts from noise related to its noise, with as much of the draft in it
+                as `draft_level` lets through, see `grids`.
+            draft_level: noise level at which the large clip takes over; at 1 only the noise is related.
             seed: clip i of a batch uses seed + i, so each can be made again alone.
             steps: sampler steps that each latent frame passes through, 1 or more.
             guidance_scale: 1 follows the prompt as trained; higher follows it more closely, with less variety.
@@ -114,17 +120,25 @@ class MiniSora(nn.Module):
         from minisora.video import VideoClip  # here, because training needs no PyAV
 
         prompts = [prompt] if isinstance(prompt, str) else list(prompt)
-        self._check(prompts, frames, size, draft, sampler)
+        self._check(prompts, frames, size, draft, draft_level, sampler)
         if expand:
             prompts = self.expand(prompts, frames=frames, seed=seed)
-        noise = torch.stack(
-            [self.noise(frames, size, seed + i, draft) for i in range(len(prompts))]
-        )
         rope = self.rope_scaling(scaling) if isinstance(scaling, str) else scaling
         denoise = self.denoiser(prompts, guidance_scale, guidance_interval, rope)
-        times = timesteps(steps, self.shift(noise.shape[2:]), device=self.device)
-        schedule = pyramid_schedule(times, noise.shape[2], lag)
-        latent = run(SAMPLERS[sampler](denoise, noise, schedule), len(schedule) - 1, progress)
+
+        def start(size: Size, draft: Size | None = None) -> tuple[Tensor, Tensor]:
+            seeds = range(seed, seed + len(prompts))
+            z = torch.stack([self.noise(frames, size, n, draft) for n in seeds])
+            return z, timesteps(steps, self.shift(z.shape[2:]), device=self.device)
+
+        def make(z: Tensor, times: Tensor) -> Tensor:
+            schedule = pyramid_schedule(times, z.shape[2], lag)
+            return run(SAMPLERS[sampler](denoise, z, schedule), len(schedule) - 1, progress)
+
+        z, times = start(size, draft)
+        if draft is not None and draft_level < 1:
+            z, times = grids.continue_draft(make(*start(draft)), z, times, draft_level)
+        latent = make(z, times)
         videos = self.pixels(latent)
         clips = [VideoClip(v, self.config.fps, p) for v, p in zip(videos, prompts, strict=True)]
         return clips[0] if isinstance(prompt, str) else clips
@@ -157,9 +171,7 @@ class MiniSora(nn.Module):
             latent = self.vae.encode(video.to(self.device))
         return latent.clone()
 
-    def noise(
-        self, frames: int, size: tuple[int, int], seed: int, draft: tuple[int, int] | None = None
-    ) -> Tensor:
+    def noise(self, frames: int, size: Size, seed: int, draft: Size | None = None) -> Tensor:
         """The grid of noise a clip starts from, (Z, t, h, w): its shape sets the clip's size and length.
 
         With a `draft`, a smaller size, it is related to that of the same seed, see `grids`.
@@ -169,7 +181,7 @@ class MiniSora(nn.Module):
         noise = torch.randn(latent_shape(frames, *(draft or size)), generator=generator)
         if draft is not None:
             _, _, height, width = latent_shape(frames, *size)
-            noise = enlarge_noise(noise, (height, width), generator)
+            noise = grids.enlarge_noise(noise, (height, width), generator)
         return noise.to(self.device)
 
     def rope_scaling(self, kind: Literal["interpolate", "ntk"]) -> RopeScaling:
@@ -232,8 +244,9 @@ class MiniSora(nn.Module):
         self,
         prompts: Sequence[str],
         frames: int,
-        size: tuple[int, int],
-        draft: tuple[int, int] | None,
+        size: Size,
+        draft: Size | None,
+        draft_level: float,
         sampler: str,
     ) -> None:
         if not prompts:
@@ -242,10 +255,10 @@ class MiniSora(nn.Module):
             raise ValueError(f"Unknown sampler {sampler!r}; choose one of {', '.join(SAMPLERS)}.")
         vae, (_, ph, pw) = self.config.vae, self.config.dit.patch
         units = (vae.spatial * ph, vae.spatial * pw)
-        check_size(size, units)
-        check_frames(frames, vae.temporal)
+        grids.check_size(size, units)
+        grids.check_frames(frames, vae.temporal)
         if draft is not None:
-            check_draft(draft, size, units)
+            grids.check_draft(draft, size, units, draft_level)
         for prompt in prompts:
             if unknown := self.net.tokenizer.unknown_words(prompt):
                 warnings.warn(

@@ -62,11 +62,12 @@ def draft(facts: dict[str, Any]) -> str:
         for kind, row in found.items():
             told = [number(row["same_digit"], "{:.0%}"), number(row["same_way"], "{:.0%}")]
             rows.append([name, kind, *told, number(row["starts_apart"], "{:.2f}")])
-    head = ["draft to full size", "noise", "same digit", "same way", "starts apart, frames"]
+    head = ["draft to full size", "made from", "same digit", "same way", "starts apart, frames"]
     return (
-        '**Drafts.** A small clip and a large one of one seed, from related (`generate(draft=...)`) and from '
-        "unrelated noise; prompts leave the motion open:\n\n" + grid(head, rows)
-    )  # fmt: skip
+        "**Drafts.** A small clip and a large one of the same prompt, which leaves the motion open (three of eight "
+        "ways count as the same). `generate(draft=...)` continues the draft; beside it what noise does alone:\n\n"
+        + grid(head, rows)
+    )
 
 
 def framing(facts: dict[str, Any]) -> str:

@@ -14,8 +14,16 @@ from hypothesis import strategies as st
 from tiny import Run, assert_one_sentence, generator, tiny_model
 from torch.testing import assert_close
 
-from minisora.grids import average_noise, averager, check_frames, check_size, enlarge_noise
+from minisora.grids import (
+    average_noise,
+    averager,
+    check_frames,
+    check_size,
+    continue_draft,
+    enlarge_noise,
+)
 from minisora.model import MiniSora
+from minisora.sample import dpmpp_2m, frame_schedule, sample, timesteps
 from minisora.video import read_video
 
 # ---- related noise ----
@@ -164,8 +172,48 @@ def test_generate_starts_from_the_draft_of_its_own_seed(model: MiniSora) -> None
     alone = model.generate("a red 3", draft=(32, 32), seed=8, **how)
     assert_close(clips[1].video, alone.video, atol=1e-4, rtol=0)
     assert (model.generate("a red 3", seed=8, **how).video - alone.video).abs().max() > 0.01
-    same = model.generate("a red 3", draft=(64, 64), seed=8, **how)
+    same = model.generate("a red 3", draft=(64, 64), draft_level=1, seed=8, **how)
     assert_close(model.generate("a red 3", seed=8, **how).video, same.video, atol=1e-4, rtol=0)
+
+
+def test_a_large_clip_takes_over_from_its_draft(model: MiniSora) -> None:
+    """Against the two passes, one after the other, by hand."""
+    denoise = model.denoiser(["a red 3"], 2.0, (0.0, 1.0))
+
+    def by_hand(z: torch.Tensor, times: torch.Tensor) -> torch.Tensor:
+        with torch.inference_mode():
+            return sample(dpmpp_2m, denoise, z, frame_schedule(times, z.shape[2]))
+
+    small = model.noise(5, (32, 32), seed=3)[None]
+    big = model.noise(5, (64, 48), seed=3, draft=(32, 32))[None]
+    draft = by_hand(small, timesteps(4, model.shift(small.shape[2:])))
+    z, times = continue_draft(draft, big, timesteps(4, model.shift(big.shape[2:])), 0.7)
+    how = {
+        "frames": 5,
+        "steps": 4,
+        "seed": 3,
+        "guidance_scale": 2.0,
+        "guidance_interval": (0.0, 1.0),
+    }
+    clip = model.generate("a red 3", size=(64, 48), draft=(32, 32), draft_level=0.7, **how)
+    assert_close(clip.video, model.pixels(by_hand(z, times))[0], atol=1e-5, rtol=0)
+
+
+def test_continuing_a_draft_mixes_it_with_noise() -> None:
+    draft, noise = torch.randn(2, 4, 3, 4, 4), torch.randn(2, 4, 3, 8, 6)
+    times = torch.tensor([1.0, 0.9, 0.5, 0.0])
+    z, left = continue_draft(draft, noise, times, 0.6)
+    assert left.tolist() == pytest.approx([0.6, 0.5, 0.0])
+    clean = (z - 0.6 * noise) / 0.4
+    assert_close(clean.mean((-1, -2)), draft.mean((-1, -2)), atol=1e-4, rtol=1e-4)
+    whole, every = continue_draft(draft, noise, times, 1.0)
+    assert_close(whole, noise) and every.tolist() == times.tolist()
+
+
+@pytest.mark.parametrize("level", [0.0, 1.5])
+def test_a_wrong_level_of_a_draft_is_told(model: MiniSora, level: float) -> None:
+    with pytest.raises(ValueError, match=rf"draft_level={level}: give a noise level above 0"):
+        model.generate("a red 3", size=(32, 32), draft=(32, 32), draft_level=level)
 
 
 @pytest.mark.parametrize(

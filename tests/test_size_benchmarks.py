@@ -173,7 +173,7 @@ def test_untrained_sizes_are_compared_with_their_nearest_trained_ones(tmp_path: 
     assert next(iter(rows)) == "17x64x80"  # the best first
     long = {"real": {"one_object": [1.0, 0.5], "digit_asked_for": [1.0, 1.0]}}
     row = {"same_digit": {"value": 0.8}, "same_way": {"value": 0.9}}
-    draft = {"32x32 to 64x64": {"related": row, "unrelated": row}}
+    draft = {"32x32 to 64x64": {"draft continued": row, "related noise": row}}
     draw_figure({"sweep": sweep, "long": long, "draft": draft}, tmp_path / "a" / "figure.png")
     assert (tmp_path / "a" / "figure.png").read_bytes().startswith(b"\x89PNG")
 
