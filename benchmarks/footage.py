@@ -122,9 +122,11 @@ def main(settings: Settings) -> None:
     facts = {
         "about": about,
         "machine": machine(),
-        "card": (out / "card.txt").read_text().splitlines(),
+        "card": (out / "card.txt").read_text().replace(f"{videos}/", "").splitlines()[1:],
         "sizes": {str(size): clips for size, clips in plan.sizes.items()},
-        "skipped": {Path(file).name: why for file, why in plan.skipped.items()},
+        "skipped": {
+            Path(file).name: why.replace(f"{videos}/", "") for file, why in plan.skipped.items()
+        },
         "psnr": json.loads((out / "psnr.json").read_text()),
         "loss": {name: losses(out / f"log-{name}.jsonl") for name in ("vae", "generator")},
     }

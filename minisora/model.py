@@ -121,25 +121,22 @@ class MiniSora(nn.Module):
 
         prompts = [prompt] if isinstance(prompt, str) else list(prompt)
         self._check(prompts, frames, size, draft, draft_level, sampler)
-        if expand:
-            prompts = self.expand(prompts, frames=frames, seed=seed)
+        prompts = self.expand(prompts, frames=frames, seed=seed) if expand else prompts
         rope = self.rope_scaling(scaling) if isinstance(scaling, str) else scaling
-        denoise = self.denoiser(prompts, guidance_scale, guidance_interval, rope)
 
-        def start(size: Size, draft: Size | None = None) -> tuple[Tensor, Tensor]:
-            seeds = range(seed, seed + len(prompts))
-            z = torch.stack([self.noise(frames, size, n, draft) for n in seeds])
+        def start(size: Size, like: Size | None = None) -> tuple[Tensor, Tensor]:
+            z = torch.stack([self.noise(frames, size, seed + i, like) for i in range(len(prompts))])
             return z, timesteps(steps, self.shift(z.shape[2:]), device=self.device)
 
         def make(z: Tensor, times: Tensor) -> Tensor:
             schedule = pyramid_schedule(times, z.shape[2], lag)
             return run(SAMPLERS[sampler](denoise, z, schedule), len(schedule) - 1, progress)
 
+        denoise = self.denoiser(prompts, guidance_scale, guidance_interval, rope)
         z, times = start(size, draft)
         if draft is not None and draft_level < 1:
             z, times = grids.continue_draft(make(*start(draft)), z, times, draft_level)
-        latent = make(z, times)
-        videos = self.pixels(latent)
+        videos = self.pixels(make(z, times))
         clips = [VideoClip(v, self.config.fps, p) for v, p in zip(videos, prompts, strict=True)]
         return clips[0] if isinstance(prompt, str) else clips
 
