@@ -113,7 +113,7 @@ def packing(facts: dict[str, Any]) -> str:
 def footage(facts: dict[str, Any]) -> str:
     """Real video through the folder path."""
     rows = [[name, f"{psnr:.1f} dB"] for name, psnr in facts["psnr"].items()]
-    skipped = "; ".join(f"{name}: {why}" for name, why in facts["skipped"].items())
+    skipped = " ".join(facts["skipped"].values())
     return (
         f"**Real footage.** Preset `{facts['about']['preset']}` from nothing, {facts['about']['vae_steps']} steps of "
         f"its VAE and {facts['about']['steps']} of its transformer on {len(rows)} real clips:\n\n"

@@ -14,6 +14,9 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
+import torch
+from torch import Tensor
+
 Checker = Callable[[Any], None]
 
 _CHECKERS: dict[str, Checker] = {}
@@ -97,3 +100,13 @@ def check(key: str, answer: Any) -> Verdict:
             key, "wrong", f"your code stopped with {type(error).__name__}: {error}{where}."
         )
     return Verdict(key, "right", "")
+
+
+def expect_shape(found: object, shape: tuple[int, ...], case: str) -> None:
+    """Raise Wrong unless an answer is a finite tensor of that shape; `case` says for what it was given."""
+    if not isinstance(found, Tensor):
+        raise Wrong(f"for {case} you return {type(found).__name__}, not a tensor.")
+    if tuple(found.shape) != shape:
+        raise Wrong(f"for {case} the result has shape {tuple(found.shape)}; it should be {shape}.")
+    if not torch.isfinite(found).all():
+        raise Wrong(f"for {case} the result holds numbers that are not finite.")

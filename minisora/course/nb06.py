@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from minisora import sample as package
-from minisora.course.exercises import Wrong, exercise
+from minisora.course.exercises import Wrong, exercise, expect_shape
 
 Level = Callable[[Tensor, float], Tensor]
 GivenSchedule = Callable[[Tensor, Tensor], Tensor]
@@ -28,7 +28,7 @@ def given_schedule(answer: GivenSchedule) -> None:
         given = torch.rand(clips, frames, generator=generator) < 0.5
         found = answer(times.clone(), given.clone())
         case = f"{steps} steps, {clips} clips and {frames} latent frames"
-        _expect_shape(found, (steps + 1, clips, frames), case)
+        expect_shape(found, (steps + 1, clips, frames), case)
         for row, clip, frame in torch.cartesian_prod(
             *(torch.arange(n) for n in (steps + 1, clips, frames))
         ).tolist():
@@ -78,7 +78,7 @@ def _explain_midpoint(
 ) -> None:
     z, middle, v_start, v_middle = known
     t, s = levels
-    _expect_shape(found, tuple(z.shape), case)
+    expect_shape(found, tuple(z.shape), case)
     if _close(found, z + (s - t) * v_middle):
         return
     if _close(found, z + (s - t) * v_start):
@@ -141,7 +141,7 @@ def noisy_step(answer: NoisyStep) -> None:
         for eta in (0.0, 1.0, 0.6, 0.28):
             found = answer(z.clone(), x_hat.clone(), t, s, eta, eps.clone())
             case = f"the step from t = {t} to s = {s} with eta = {eta:g}"
-            _expect_shape(found, tuple(z.shape), case)
+            expect_shape(found, tuple(z.shape), case)
             guessed = (straight - (1 - s) * x_hat) / s if s else torch.zeros_like(z)
             right = (1 - s) * x_hat + s * ((1 - eta**2) ** 0.5 * guessed + eta * eps)
             if _close(found, right):
@@ -173,7 +173,7 @@ def rescaled_guide(answer: RescaledGuide) -> None:
         for scale, phi in ((3.0, 0.0), (3.0, 1.0), (1.0, 1.0), (6.0, 0.7), (2.0, 0.25)):
             found = answer(x_cond.clone(), x_empty.clone(), scale, phi)
             case = f"{shape[0]} clips, scale {scale:g} and phi {phi:g}"
-            _expect_shape(found, shape, case)
+            expect_shape(found, shape, case)
             for clip, (cond, empty) in enumerate(zip(x_cond, x_empty, strict=True)):
                 plain = empty + scale * (cond - empty)
                 scaled = plain / plain.flatten().std() * cond.flatten().std()
@@ -205,12 +205,3 @@ def _close(a: Tensor, b: Tensor) -> bool:
 
 def _gap(a: Tensor, b: Tensor) -> float:
     return (a - b).abs().max().item()
-
-
-def _expect_shape(found: object, shape: tuple[int, ...], case: str) -> None:
-    if not isinstance(found, Tensor):
-        raise Wrong(f"for {case} you return {type(found).__name__}, not a tensor.")
-    if tuple(found.shape) != shape:
-        raise Wrong(f"for {case} the result has shape {tuple(found.shape)}; it should be {shape}.")
-    if not torch.isfinite(found).all():
-        raise Wrong(f"for {case} the result holds numbers that are not finite.")

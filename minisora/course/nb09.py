@@ -8,7 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from minisora.course.exercises import Wrong, exercise
+from minisora.course.exercises import Wrong, exercise, expect_shape
 
 Box = tuple[int, int, int, int]
 ShareInSquare = Callable[[Box, int, int], float]
@@ -107,7 +107,7 @@ def slower_noise(answer: SlowerNoise) -> None:
         noise = torch.randn(5, t, h, w, generator=torch.Generator().manual_seed(seed))
         case = f"{t} frames and k = {k}"
         found = answer(noise.clone(), k, torch.Generator().manual_seed(9))
-        _expect_shape(found, (5, k * t, h, w), case)
+        expect_shape(found, (5, k * t, h, w), case)
         for i in range(t):
             total = sum((found[:, k * i + n] for n in range(k)), torch.zeros(5, h, w))
             gap = (total / math.sqrt(k) - noise[:, i]).abs().max().item()
@@ -158,12 +158,3 @@ def _number(found: object, case: str) -> float:
     if not isinstance(found, int | float) or not math.isfinite(found):
         raise Wrong(f"for {case} you return {found!r}, not a finite number.")
     return float(found)
-
-
-def _expect_shape(found: object, shape: tuple[int, ...], case: str) -> None:
-    if not isinstance(found, Tensor):
-        raise Wrong(f"for {case} you return {type(found).__name__}, not a tensor.")
-    if tuple(found.shape) != shape:
-        raise Wrong(f"for {case} the result has shape {tuple(found.shape)}; it should be {shape}.")
-    if not torch.isfinite(found).all():
-        raise Wrong(f"for {case} the result holds numbers that are not finite.")
