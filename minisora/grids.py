@@ -24,7 +24,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-DRAFT_LEVEL = 0.88
+DRAFT_LEVEL = 0.7
 """Noise level at which a large clip takes over from its draft (`benchmarks/sizes.py` measures what it keeps)."""
 
 
