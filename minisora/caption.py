@@ -1,10 +1,10 @@
 """The captioner: a clip in, its description out, word by word. It sees latents, never the facts of a scene.
 
-Where it stands: `vae`, `patches`, `language`, `decoding` -> [caption] -> `recaption`. DALL-E 3 (Betker et al. 2023)
-trains a captioner on alt-text, then twice more from there: on short synthetic captions (SSC) and on descriptive ones
-(DSC); Sora's report describes its training clips with such a captioner. Here the clip's latent is cut into spacetime
-patches as for the transformer, each patch is a token at (t, h, w), and the tokens of all patches are the prefix of a
-language model; so a clip may have any size and length.
+Where it stands: `vae`, `patches`, `eyes`, `language`, `decoding` -> [caption] -> `recaption`. DALL-E 3 (Betker et al.
+2023) trains a captioner on alt-text, then twice more from there: on short synthetic captions (SSC) and on descriptive
+ones (DSC); Sora's report describes its training clips with such a captioner. Here a small convolutional network looks
+at the clip's latent, what it sees is cut into spacetime patches as for the transformer, each patch is a token at
+(t, h, w), and the tokens of all patches are the prefix of a language model; so a clip may have any size and length.
 
 Legend: B Z t h w latents, B C T H W video, D width.
 """
@@ -25,11 +25,11 @@ from torch import Tensor, nn
 from minisora.checkpoint import load_weights, save_weights
 from minisora.decoding import Decoding, write
 from minisora.expand import plain
+from minisora.eyes import Eyes, EyesConfig
 from minisora.language import LanguageConfig, PrefixLM, Session, shift_right
 from minisora.latents import fingerprint
-from minisora.layers import linear
 from minisora.loading import checkpoint_folder, load_vae
-from minisora.patches import Grid, Packed, pack, patchify, token_grid
+from minisora.patches import Grid, Packed, pack, token_grid, unpack_groups
 from minisora.paths import DataError
 from minisora.text import Tokenizer
 from minisora.vae import VideoVAE
@@ -49,21 +49,19 @@ class CaptionerConfig:
     Attributes:
         vocabulary: the words of captions.
         latent_channels: Z.
-        patch: (pt, ph, pw) sides of a patch.
+        eyes: size of what looks at latents, and the patches it gives.
         language: of the model.
     """
 
     vocabulary: tuple[str, ...]
-    latent_channels: int = 8
-    patch: Grid = (1, 2, 2)
+    eyes: EyesConfig = EyesConfig()
     language: LanguageConfig = LanguageConfig()
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> CaptionerConfig:
         """Rebuild from JSON."""
-        pt, ph, pw = data["patch"]
-        language = LanguageConfig(**data["language"])
-        return cls(tuple(data["vocabulary"]), data["latent_channels"], (pt, ph, pw), language)
+        eyes, language = EyesConfig(**data["eyes"]), LanguageConfig(**data["language"])
+        return cls(tuple(data["vocabulary"]), eyes, language)
 
 
 class Captioner(nn.Module):
@@ -74,13 +72,13 @@ class Captioner(nn.Module):
         self.config = config
         length = config.language.max_length
         self.tokenizer = Tokenizer(config.vocabulary, max_length=length)
-        pt, ph, pw = config.patch
-        self.patches = linear(config.latent_channels * pt * ph * pw, config.language.width)
+        self.eyes = Eyes(config.eyes, config.language.width)
         self.lm = PrefixLM(config.language, len(self.tokenizer))
 
     def forward(self, packed: Packed) -> Tensor:
         """Logits (Lt, V) of the token after each of the packed text ids, from `pack_captions`."""
-        return self.lm(self.patches(packed.tokens), packed.text_ids, packed.layout)
+        seen = [self.eyes(z) for z in unpack_groups(packed.tokens, packed)]  # (n, Lv, D) each
+        return self.lm(packed.layout.merge(seen), packed.text_ids, packed.layout)
 
     def pack_captions(
         self, latents: Sequence[Tensor], texts: Sequence[str]
@@ -95,7 +93,7 @@ class Captioner(nn.Module):
             the clips with what the model reads, and the ids (Lt,) that it is to write.
         """
         ids = self.tokenizer.encode_batch(texts)  # (n, l): one length, so only sizes make groups
-        packed = pack(latents, list(shift_right(ids)), self.config.patch)
+        packed = pack(latents, list(shift_right(ids)), self.config.eyes.patch)
         return packed, ids[list(packed.order)].flatten()
 
     def caption(
@@ -111,10 +109,9 @@ class Captioner(nn.Module):
             decoding: greedy, beam or nucleus.
             generator: for nucleus, which needs one.
         """
-        grid = token_grid(latents.shape[2:], self.config.patch)
+        grid = token_grid(latents.shape[2:], self.config.eyes.patch)
         with torch.inference_mode():
-            prefix = self.patches(patchify(latents, self.config.patch))  # (B, Lv, D)
-            session = Session(self.lm, prefix, grid)
+            session = Session(self.lm, self.eyes(latents), grid)
         limit, end = self.config.language.max_length, self.tokenizer.end_id
         texts = write(session, decoding, end, limit, generator)
         return [plain(self.tokenizer.decode(text)) for text in texts]
@@ -179,7 +176,7 @@ class VideoCaptioner:
 
     def _encoded(self, videos: Sequence[Tensor], batch: int) -> Iterator[tuple[list[int], Tensor]]:
         """Numbers and latents (n, Z, t, h, w) of the videos, clips of one size together."""
-        fitted = [fit_video(video, self.vae, self.captioner.config.patch) for video in videos]
+        fitted = [fit_video(video, self.vae, self.captioner.config.eyes.patch) for video in videos]
         members: dict[torch.Size, list[int]] = {}
         for i, video in enumerate(fitted):
             members.setdefault(video.shape, []).append(i)

@@ -25,6 +25,7 @@ from minisora.caption import (
 )
 from minisora.config import TrainConfig
 from minisora.decoding import Decoding
+from minisora.eyes import EyesConfig
 from minisora.language import LanguageConfig, next_token_loss
 from minisora.latents import LatentDataset, build_latents, fingerprint
 from minisora.loading import load
@@ -38,7 +39,7 @@ from minisora.worlds import VOCABULARY, MovingMNIST, Scene, WorldConfig, describ
 from minisora.worlds.alt_text import alt_text
 
 LANGUAGE = LanguageConfig(width=32, depth=2, num_heads=2)
-CONFIG = CaptionerConfig(VOCABULARY, latent_channels=4, language=LANGUAGE)
+CONFIG = CaptionerConfig(VOCABULARY, EyesConfig(4, width=8, depth=1), LANGUAGE)
 MINI = CaptionerPreset(
     config=CONFIG,
     mix=mixture((5, 32, 32, 0.6), (1, 32, 48, 0.4)),
@@ -98,7 +99,7 @@ def test_a_batch_of_mixed_sizes_is_read_as_each_clip_alone() -> None:
 def test_any_video_is_described(shape: tuple[int, ...]) -> None:
     describer = VideoCaptioner(tiny_vae(), captioner())
     video = torch.rand(shape, generator=generator())
-    fitted = fit_video(video, describer.vae, CONFIG.patch)
+    fitted = fit_video(video, describer.vae, CONFIG.eyes.patch)
     frames, height, width = fitted.shape[1:]
     assert frames % 4 == 1 and height % 16 == width % 16 == 0 and max(height, width) <= 128
     (text,) = describer.caption([video])

@@ -22,7 +22,7 @@ LAYERS = (
     ("patches",),
     ("rope", "ops", "layers"),
     ("text",),
-    ("language", "decoding"),
+    ("eyes", "language", "decoding"),
     ("expand",),
     ("dit",),
     ("flow",),

@@ -13,7 +13,7 @@ from minisora.caption import VideoCaptioner
 from minisora.language import Session
 from minisora.loading import checkpoint_folder, load
 from minisora.model import MiniSora
-from minisora.patches import patchify, token_grid
+from minisora.patches import token_grid
 from minisora.paths import DataError
 from minisora.rerank import generate_best, rank
 
@@ -34,10 +34,10 @@ def reader(model: MiniSora) -> VideoCaptioner:
 def by_session(latent: torch.Tensor, text: str) -> float:
     """The log-probability of a text's words, one after the other, as the captioner writes."""
     model = captioner()
-    grid = token_grid(latent.shape[1:], model.config.patch)
+    grid = token_grid(latent.shape[1:], model.config.eyes.patch)
     total = 0.0
     with torch.inference_mode():
-        session = Session(model.lm, model.patches(patchify(latent[None], model.config.patch)), grid)
+        session = Session(model.lm, model.eyes(latent[None]), grid)
         for token in model.tokenizer.encode(text).tolist():
             if token <= model.tokenizer.end_id:
                 break
