@@ -34,7 +34,7 @@ from minisora.loading import load
 from minisora.metrics.captions import agreement, caption_figures, mark_caption
 from minisora.metrics.intervals import share
 from minisora.model import MiniSora
-from minisora.train_words import expander_pairs
+from minisora.train_expander import expander_pairs
 from minisora.worlds import MovingMNIST, WorldConfig, caption
 from minisora.worlds.statements import FIELDS, UnclearError, contradictions, parse
 

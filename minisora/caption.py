@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -28,6 +28,7 @@ from minisora.expand import plain
 from minisora.eyes import Eyes, EyesConfig
 from minisora.language import LanguageConfig, PrefixLM, Session, shift_right
 from minisora.latents import fingerprint
+from minisora.layers import linear
 from minisora.loading import checkpoint_folder, load_vae
 from minisora.patches import Grid, Packed, pack, token_grid, unpack_groups
 from minisora.paths import DataError
@@ -73,7 +74,18 @@ class Captioner(nn.Module):
         length = config.language.max_length
         self.tokenizer = Tokenizer(config.vocabulary, max_length=length)
         self.eyes = Eyes(config.eyes, config.language.width)
+        self.words = linear(config.eyes.width, len(self.tokenizer), zero=True)
         self.lm = PrefixLM(config.language, len(self.tokenizer))
+
+    @property
+    def device(self) -> torch.device:
+        """Where its weights are."""
+        return self.words.weight.device
+
+    def guess_words(self, latents: Tensor) -> Tensor:
+        """(B, Z, t, h, w) -> (B, V) log-probabilities of a word drawn from the caption; by this the eyes learn."""
+        log_p: Tensor = self.words(self.eyes.glance(latents)).float().log_softmax(dim=1)
+        return log_p
 
     def forward(self, packed: Packed) -> Tensor:
         """Logits (Lt, V) of the token after each of the packed text ids, from `pack_captions`."""
@@ -125,10 +137,14 @@ class Captioner(nn.Module):
         """
         with torch.inference_mode():
             packed, ids = self.pack_captions(latents, texts)
+            packed = replace(packed, text_ids=packed.text_ids.to(self.device))
+            ids = ids.to(self.device)
             log_p = self(packed).float().log_softmax(dim=1).gather(1, ids[:, None])[:, 0]  # (Lt,)
             words = log_p * (ids > self.tokenizer.end_id)
             sums = words.view(len(texts), -1).sum(dim=1)  # (n,), in packed order
-            return torch.empty_like(sums).index_copy_(0, torch.tensor(packed.order), sums)
+            return torch.empty_like(sums).index_copy_(
+                0, torch.tensor(packed.order, device=self.device), sums
+            )
 
     def save(self, path: Path, vae: str, **facts: Any) -> None:
         """Write weights as fp16 with the config inside, and the fingerprint of the VAE whose latents it reads."""

@@ -1,6 +1,6 @@
 """The commands about words: `minisora caption | recaption | expand | train-captioner | train-expander`.
 
-A thin surface over `caption`, `recaption`, `expand` and `train_words`, joined to the other commands by `cli`.
+A thin surface over `caption`, `recaption`, `expand` and their trainings, joined to the other commands by `cli`.
 """
 
 from __future__ import annotations
@@ -165,13 +165,11 @@ class TrainCaptioner:
 
     def run(self) -> None:
         """Train every stage that is not finished yet."""
-        from minisora import train_words
         from minisora.caption import FILES
+        from minisora.train_captioner import CAPTIONER, train_captioner
 
-        preset = train_words.CAPTIONER
-        train_words.train_captioner(
-            preset, self.checkpoint, self.out, pick_device(self.device), show
-        )
+        device = pick_device(self.device)
+        train_captioner(CAPTIONER, self.checkpoint, self.out, device, show)
         made = ", ".join(str(self.out / name) for name in FILES.values())
         print(f"Done: {made}. Copy them into the checkpoint's folder to use them.")
 
@@ -187,8 +185,8 @@ class TrainExpander:
 
     def run(self) -> None:
         """Train, unless it is done."""
-        from minisora import train_words
         from minisora.expand import FILE
+        from minisora.train_expander import EXPANDER, train_expander
 
-        train_words.train_expander(train_words.EXPANDER, self.out, pick_device(self.device), show)
+        train_expander(EXPANDER, self.out, pick_device(self.device), show)
         print(f"Done: {self.out / FILE}. Copy it into the checkpoint's folder to use it.")

@@ -55,8 +55,15 @@ class Eyes(nn.Module):
         self.norm = nn.RMSNorm(config.width, eps=1e-6)
         self.patches = linear(config.width * pt * ph * pw, width)
 
+    def features(self, latents: Tensor) -> Tensor:
+        """(B, Z, t, h, w) -> (B, C, t, h, w)."""
+        x = self.blocks(conv_frames(self.stem, latents.movedim(1, -1)))
+        return F.silu(self.norm(x)).movedim(-1, 1)
+
+    def glance(self, latents: Tensor) -> Tensor:
+        """(B, Z, t, h, w) -> (B, C): how strongly each feature is there, wherever it is."""
+        return self.features(latents).amax(dim=(2, 3, 4))
+
     def forward(self, latents: Tensor) -> Tensor:
         """(B, Z, t, h, w) -> (B, Lv, D), ordered by t, then h, then w."""
-        x = self.blocks(conv_frames(self.stem, latents.movedim(1, -1)))  # B t h w C
-        x = F.silu(self.norm(x)).movedim(-1, 1)  # B C t h w
-        return self.patches(patchify(x, self.config.patch))
+        return self.patches(patchify(self.features(latents), self.config.patch))

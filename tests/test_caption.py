@@ -14,7 +14,7 @@ import pytest
 import torch
 from tiny import Run, assert_one_sentence, generator, randomize, tiny_model, tiny_vae
 
-from minisora import latents, train_words
+from minisora import latents, train_captioner, train_expander
 from minisora.caption import (
     FILES,
     Captioner,
@@ -33,7 +33,13 @@ from minisora.metrics.captions import agreement, caption_figures, mark_caption
 from minisora.presets import mixture
 from minisora.recaption import BlendedCaptions, original_caption, read_plan, recaption, sidecar
 from minisora.train import Trainer, fit
-from minisora.train_words import CAPTIONER, CaptionerPreset, FixedCaptions, caption_objective
+from minisora.train_captioner import (
+    CAPTIONER,
+    CaptionerPreset,
+    FixedCaptions,
+    caption_objective,
+    words_objective,
+)
 from minisora.video import VideoClip, write_video
 from minisora.worlds import VOCABULARY, MovingMNIST, Scene, WorldConfig, describe
 from minisora.worlds.alt_text import alt_text
@@ -42,10 +48,12 @@ LANGUAGE = LanguageConfig(width=32, depth=2, num_heads=2)
 CONFIG = CaptionerConfig(VOCABULARY, EyesConfig(4, width=8, depth=1), LANGUAGE)
 MINI = CaptionerPreset(
     config=CONFIG,
+    store=mixture((5, 32, 32, 10), (1, 32, 48, 10)),
+    glances=mixture((1, 32, 48, 1.0)),
     mix=mixture((5, 32, 32, 0.6), (1, 32, 48, 0.4)),
-    clips=20,
     labelled=8,
     noise=0.1,
+    look=TrainConfig(steps=3, batch=4, lr=2e-3, warmup=1, checkpoint_every=2),
     pretrain=TrainConfig(steps=6, batch=4, lr=2e-3, warmup=2, checkpoint_every=2),
     tune=TrainConfig(steps=3, batch=4, lr=1e-3, warmup=1, checkpoint_every=2),
 )
@@ -188,12 +196,15 @@ def test_training_killed_anywhere_ends_in_the_same_bits(
 ) -> None:
     monkeypatch.setattr(latents, "SHARD", 10)
     cpu, never = torch.device("cpu"), stop_at("", -1)
-    train_words.train_captioner(MINI, folder, tmp_path / "whole", cpu, never)
-    for title, step in (("latents", 10), ("base", 5), ("captioner-short", 2), ("captioner", 2)):
+    train_captioner.train_captioner(MINI, folder, tmp_path / "whole", cpu, never)
+    kills = (("latents", 10), ("eyes", 2), ("base", 5), ("captioner-short", 2), ("captioner", 2))
+    for title, step in kills:
         with pytest.raises(Stop):
-            train_words.train_captioner(MINI, folder, tmp_path / "parts", cpu, stop_at(title, step))
-    train_words.train_captioner(MINI, folder, tmp_path / "parts", cpu, never)
-    for name in ("base.safetensors", *FILES.values()):
+            train_captioner.train_captioner(
+                MINI, folder, tmp_path / "parts", cpu, stop_at(title, step)
+            )
+    train_captioner.train_captioner(MINI, folder, tmp_path / "parts", cpu, never)
+    for name in ("eyes.safetensors", "base.safetensors", *FILES.values()):
         assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "parts" / name).read_bytes()
     bodies = {(tmp_path / "whole" / name).read_bytes() for name in FILES.values()}
     assert len(bodies) == 2
@@ -210,16 +221,30 @@ def test_a_data_set_keeps_its_captions_and_only_some_are_labelled(shards: Path) 
     first = {t for s in range(5) for t in data.batch(12, generator(s), dropped=0.0)[1]}
     again = {t for s in range(50) for t in data.batch(12, generator(s), dropped=0.0)[1]}
     assert first <= again and len(again) <= 12
-    few = train_words.first_clips(data, 5)
+    few = train_captioner.first_clips(data, 5)
     assert len(few.groups[mix[0].size].scenes) == 5 and len(data.groups[mix[0].size].scenes) == 12
     loss, parts = caption_objective(captioner(), few, 4, 0.1)(0, generator())
     assert loss.isfinite() and parts["clips"] == 4
 
 
+def test_eyes_learn_which_words_a_caption_has(shards: Path) -> None:
+    def color(scene: Scene, rng: np.random.Generator) -> str:
+        return f"a {scene.digits[0].color} digit"
+
+    data = LatentDataset(shards, mixture((5, 32, 32, 1.0)), FixedCaptions(color, 1))
+    model = captioner().train().requires_grad_(True)
+    objective = words_objective(model, data, 12)
+    first, _ = objective(0, generator())
+    *_, last = fit(Trainer(model, TrainConfig(steps=60, batch=12, lr=3e-3, warmup=5, muon=False)), objective)
+    assert last.loss < 0.8 * first.item() and last.parts["words_right"] > 0.9
+    # log(3) for the words of a caption that all say three, and nothing for any other word
+    assert last.loss > 0.9 * np.log(3)
+
+
 def test_what_ships_stays_small() -> None:
     from minisora.expand import Expander
 
-    models = Captioner(CAPTIONER.config), Expander(train_words.EXPANDER.config)
+    models = Captioner(CAPTIONER.config), Expander(train_expander.EXPANDER.config)
     size = sum(2 * p.numel() for model in models for p in model.parameters())
     assert size < 3.5 * 2**20  # fp16; 4 MiB are allowed
 
@@ -347,7 +372,7 @@ def test_train_captioner_from_the_command_line(
     run: Run, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(latents, "SHARD", 10)
-    monkeypatch.setattr(train_words, "CAPTIONER", MINI)
+    monkeypatch.setattr(train_captioner, "CAPTIONER", MINI)
     out = tmp_path / "out"
     status, output, messages = run(
         "train-captioner", "--checkpoint", folder, "-o", out, "--device", "cpu"

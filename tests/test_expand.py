@@ -14,14 +14,14 @@ import torch
 from caption_reader import read
 from tiny import Run, assert_one_sentence, generator, randomize, tiny_model
 
-from minisora import train_words
+from minisora import train_expander
 from minisora.config import TrainConfig
 from minisora.decoding import Decoding
 from minisora.expand import FILE, Expander, ExpanderConfig, load_expander
 from minisora.language import LanguageConfig
 from minisora.loading import load
 from minisora.paths import DataError
-from minisora.train_words import ExpanderPreset, expander_pairs
+from minisora.train_expander import ExpanderPreset, expander_pairs
 from minisora.worlds import VOCABULARY, MovingMNIST, WorldConfig
 from minisora.worlds.statements import contradictions, parse, without_motion
 
@@ -153,9 +153,9 @@ def test_training_killed_and_resumed_ends_in_the_same_bits(
 
     cpu = torch.device("cpu")
     with pytest.raises(Stop):
-        train_words.train_expander(MINI, tmp_path / "parts", cpu, stop)
-    train_words.train_expander(MINI, tmp_path / "parts", cpu, lambda items, *_: items)
-    monkeypatch.setattr(train_words, "EXPANDER", MINI)
+        train_expander.train_expander(MINI, tmp_path / "parts", cpu, stop)
+    train_expander.train_expander(MINI, tmp_path / "parts", cpu, lambda items, *_: items)
+    monkeypatch.setattr(train_expander, "EXPANDER", MINI)
     status, output, _ = run("train-expander", "-o", tmp_path / "whole", "--device", "cpu")
     assert status == 0 and FILE in output
     whole, parts = (tmp_path / name / FILE for name in ("whole", "parts"))
@@ -170,7 +170,7 @@ def test_training_lowers_the_loss() -> None:
         torch.manual_seed(0)
         model = Expander(CONFIG)
         config = TrainConfig(steps=40, batch=16, lr=5e-3, warmup=5)
-        objective = train_words.expander_objective(model, config.batch)
-        trainer = train_words.Trainer(model, config)
-        losses = [record.loss for record in train_words.fit(trainer, objective)]
+        objective = train_expander.expander_objective(model, config.batch)
+        trainer = train_expander.Trainer(model, config)
+        losses = [record.loss for record in train_expander.fit(trainer, objective)]
     assert losses[-1] < 0.6 * losses[0]

@@ -1,15 +1,18 @@
-"""Training captioner and prompt expander, stage by stage; every stage goes on where it stopped.
+"""Training the captioner, stage by stage; every stage goes on where it stopped.
 
 Stands on `train` beside `recipe`, whose habits it shares. The captioner's folder holds
 
     latents/                        clips of the world, encoded by the checkpoint's VAE
-    base-state/, short-state/, ...  the last two training states of each stage
-    base.safetensors                trained on alt-text (stage 1)
+    eyes-state/, base-state/, ...   the last two training states of each stage
+    eyes.safetensors                its eyes can tell which words the alt-text of a clip may have (stage 0)
+    base.safetensors                from there, it writes alt-text (stage 1)
     captioner-short.safetensors     from there, on short captions of a few hundred clips (stage 2: SSC)
     captioner.safetensors           from the same base, on detailed captions of the same clips (stage 3: DSC)
     log-*.jsonl                     a line every few steps
 
-The order is DALL-E 3's (Betker et al. 2023, section 2.1): alt-text is plentiful and poor, good captions are few.
+The order is DALL-E 3's (Betker et al. 2023, section 2.1): alt-text is plentiful and poor, good captions are few. Its
+captioner looks through CLIP, which learned from alt-text before. So do these eyes, in a simpler way: they guess the
+words of a caption, in no order (Joulin et al. 2016, arXiv 1511.02251).
 """
 
 from __future__ import annotations
@@ -28,20 +31,19 @@ from torch import Tensor
 
 from minisora.caption import FILES, Captioner, CaptionerConfig, read_captioner
 from minisora.config import MixEntry, TrainConfig
-from minisora.expand import FILE, Expander, ExpanderConfig
-from minisora.language import next_token_loss, shift_right
+from minisora.language import next_token_loss
 from minisora.latents import LatentDataset, LatentGroup, build_latents, fingerprint
 from minisora.loading import checkpoint_folder, load_vae
+from minisora.patches import Packed, unpack_groups
 from minisora.presets import mixture
 from minisora.recipe import Show, logged, seeded
 from minisora.train import Objective, Record, Trainer, autocast, fit
-from minisora.worlds import VOCABULARY, MovingMNIST, Scene, WorldConfig, caption
-from minisora.worlds.alt_text import alt_text, mention
+from minisora.worlds import VOCABULARY, Scene, caption
+from minisora.worlds.alt_text import alt_text
 from minisora.worlds.captions import Level
 
-CAPTION_WORLD, EXPAND_WORLD = 200, 201  # seeds; no generator is trained or tested on these
-IMAGES = 0.2  # share of the expander's captions that are of images
-BASE = "base.safetensors"
+CAPTION_WORLD = 200  # seed; no generator is trained or tested on it
+EYES, BASE = "eyes.safetensors", "base.safetensors"
 
 Make = Callable[[Scene, np.random.Generator], str]
 
@@ -52,52 +54,56 @@ class CaptionerPreset:
 
     Attributes:
         config: its size.
-        mix: sizes of clips and their shares of every batch.
-        clips: encoded, with alt-text.
+        store: sizes of clips and how many of each are encoded, with alt-text.
+        glances: their shares of a batch while the eyes learn (stage 0): mostly images, as these cost least.
+        mix: their shares of a batch in all other stages.
         labelled: the first of them, which also have good captions.
         noise: standard deviation of what is added to latents (of unit variance) in training, so that clips that
             are not quite real, such as generated ones, are read as well.
-        pretrain, tune: schedules of stage 1, and of stages 2 and 3 each.
+        look, pretrain, tune: schedules of stage 0, of stage 1, and of stages 2 and 3 each.
     """
 
     config: CaptionerConfig
+    store: tuple[MixEntry, ...]
+    glances: tuple[MixEntry, ...]
     mix: tuple[MixEntry, ...]
-    clips: int
     labelled: int
     noise: float
+    look: TrainConfig
     pretrain: TrainConfig
     tune: TrainConfig
 
 
-@dataclass(frozen=True)
-class ExpanderPreset:
-    """A prompt expander and how to train it."""
-
-    config: ExpanderConfig
-    train: TrainConfig
-
-
 CAPTIONER = CaptionerPreset(
     config=CaptionerConfig(VOCABULARY),
+    store=mixture(
+        (1, 64, 64, 10_000),
+        (1, 48, 48, 10_000),
+        (17, 64, 64, 6_000),
+        (9, 48, 48, 2_000),
+        (1, 32, 32, 1_000),
+        (9, 32, 32, 1_000),
+        (17, 48, 96, 1_000),
+        (17, 96, 48, 1_000),
+        (33, 64, 64, 500),
+    ),
+    glances=mixture((1, 64, 64, 0.42), (1, 48, 48, 0.42), (17, 64, 64, 0.08), (9, 48, 48, 0.08)),
     mix=mixture(
-        (17, 64, 64, 0.30),
-        (1, 64, 64, 0.40),
-        (1, 32, 32, 0.05),
-        (9, 32, 32, 0.05),
-        (9, 48, 48, 0.08),
+        (17, 64, 64, 0.36),
+        (1, 64, 64, 0.22),
+        (1, 48, 48, 0.10),
+        (9, 48, 48, 0.12),
+        (1, 32, 32, 0.04),
+        (9, 32, 32, 0.04),
         (17, 48, 96, 0.04),
         (17, 96, 48, 0.04),
         (33, 64, 64, 0.04),
     ),
-    clips=12_000,
     labelled=500,
     noise=0.1,
-    pretrain=TrainConfig(steps=1600, batch=64, lr=3e-3, warmup=100, cooldown=0.4),
+    look=TrainConfig(steps=3000, batch=64, lr=2e-3, warmup=100, cooldown=0.5, muon=False),
+    pretrain=TrainConfig(steps=2000, batch=64, lr=2e-3, warmup=100, cooldown=0.5, muon=False),
     tune=TrainConfig(steps=200, batch=64, lr=5e-4, warmup=20, cooldown=0.8, checkpoint_every=50),
-)
-EXPANDER = ExpanderPreset(
-    config=ExpanderConfig(VOCABULARY),
-    train=TrainConfig(steps=4000, batch=64, lr=3e-3, warmup=100, cooldown=0.4),
 )
 
 
@@ -136,10 +142,55 @@ def first_clips(dataset: LatentDataset, count: int) -> LatentDataset:
     return few
 
 
+def noisy_batch(
+    captioner: Captioner,
+    dataset: LatentDataset,
+    batch: int,
+    noise: float,
+    generator: torch.Generator,
+) -> tuple[Packed, Tensor]:
+    """Clips of mixed sizes with their captions, packed, and the ids (Lt,) to write, on the captioner's device."""
+    latents, texts = dataset.batch(batch, generator, dropped=0.0)
+    noisy = [z + noise * torch.randn(z.shape, generator=generator) for z in latents]
+    packed, ids = captioner.pack_captions(noisy, texts)
+    device = captioner.device
+    tokens, text_ids = packed.tokens.to(device), packed.text_ids.to(device)
+    return replace(packed, tokens=tokens, text_ids=text_ids), ids.to(device)
+
+
+def words_objective(
+    captioner: Captioner, dataset: LatentDataset, batch: int, noise: float = 0.0
+) -> Objective:
+    """Cross-entropy of a word drawn from the caption, in nats, given a glance at the clip.
+
+    The best share of right guesses is far below 1: a caption has many words.
+
+    Args:
+        captioner: whose eyes are to be trained.
+        dataset: latents, with the captions that its `write` gives.
+        batch: clips a step, in all sizes together.
+        noise: standard deviation added to latents.
+    """
+    end = captioner.tokenizer.end_id
+
+    def objective(step: int, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
+        packed, ids = noisy_batch(captioner, dataset, batch, noise, generator)
+        with autocast(captioner.device):
+            groups = unpack_groups(packed.tokens, packed)
+            log_p = torch.cat([captioner.guess_words(z) for z in groups])  # (n, V)
+        said = torch.zeros_like(log_p).scatter_(1, ids.view(batch, -1), 1.0)
+        said[:, : end + 1] = 0.0  # only words
+        right = said.gather(1, log_p.argmax(dim=1, keepdim=True)).mean()
+        loss = -(said * log_p).sum() / said.sum()
+        return loss, {"words_right": right.item(), "clips": float(batch)}
+
+    return objective
+
+
 def caption_objective(
     captioner: Captioner, dataset: LatentDataset, batch: int, noise: float = 0.0
 ) -> Objective:
-    """Cross-entropy of the next word, in nats, on batches of mixed sizes.
+    """Cross-entropy of the caption's next word, in nats.
 
     Args:
         captioner: to train.
@@ -147,52 +198,13 @@ def caption_objective(
         batch: clips a step, in all sizes together.
         noise: standard deviation added to latents.
     """
+    end = captioner.tokenizer.end_id
 
     def objective(step: int, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
-        latents, texts = dataset.batch(batch, generator, dropped=0.0)
-        noisy = [z + noise * torch.randn(z.shape, generator=generator) for z in latents]
-        packed, ids = captioner.pack_captions(noisy, texts)
-        device = captioner.lm.head.weight.device
-        moved = replace(
-            packed, tokens=packed.tokens.to(device), text_ids=packed.text_ids.to(device)
-        )
-        with autocast(device):
-            logits = captioner(moved)
-        loss, right = next_token_loss(logits, ids.to(device), captioner.tokenizer.end_id)
-        return loss, {"words_right": right.item(), "clips": float(batch)}
-
-    return objective
-
-
-def expander_pairs(
-    world: MovingMNIST, first: int, count: int, rng: np.random.Generator
-) -> tuple[list[str], list[str]]:
-    """Prompts as people write them, short, vague or empty, each with a detailed caption it could have meant."""
-    prompts, captions = [], []
-    for index in range(first, first + count):
-        scene = world.scene(index)
-        if rng.random() < IMAGES:
-            scene = replace(scene, frames=1)
-        kind = rng.random()
-        if kind < 0.3:
-            prompts.append(caption(scene, "short", rng))
-        else:
-            prompts.append("" if kind > 0.95 else mention(scene, rng, missing=rng.random()))
-        captions.append(caption(scene, "detailed", rng))
-    return prompts, captions
-
-
-def expander_objective(expander: Expander, batch: int) -> Objective:
-    """Cross-entropy of the detailed caption's next word, given a prompt; no pair comes twice."""
-    world, device = MovingMNIST(WorldConfig(), EXPAND_WORLD), expander.lm.head.weight.device
-
-    def objective(step: int, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
-        rng = np.random.default_rng(int(torch.randint(2**62, (), generator=generator)))
-        prompts, captions = expander_pairs(world, step * batch, batch, rng)
-        ids = expander.tokenizer.encode_batch(captions).to(device)
-        with autocast(device):
-            logits = expander(expander.read(prompts).to(device), shift_right(ids))
-        loss, right = next_token_loss(logits, ids.flatten(), expander.tokenizer.end_id)
+        packed, ids = noisy_batch(captioner, dataset, batch, noise, generator)
+        with autocast(captioner.device):
+            logits = captioner(packed)
+        loss, right = next_token_loss(logits, ids, end)
         return loss, {"words_right": right.item(), "clips": float(batch)}
 
     return objective
@@ -229,17 +241,21 @@ def train_captioner(
     folder.mkdir(parents=True, exist_ok=True)
     vae = load_vae(checkpoint_folder(checkpoint), device)
     key = fingerprint(vae)
-    building = build_latents(vae, preset.mix, preset.clips, folder / "latents", CAPTION_WORLD)
-    for _ in show(building, preset.clips, "latents"):
+    clips = round(sum(entry.share for entry in preset.store))
+    building = build_latents(vae, preset.store, clips, folder / "latents", CAPTION_WORLD)
+    for _ in show(building, clips, "latents"):
         pass
-    data = LatentDataset(folder / "latents", preset.mix, FixedCaptions(alt_text, CAPTION_WORLD))
+    web = FixedCaptions(alt_text, CAPTION_WORLD)
+    data = LatentDataset(folder / "latents", preset.mix, web)
+    images = LatentDataset(folder / "latents", preset.glances, web)
     facts = {
         "captioner": asdict(preset.config),
         "mix": {str(entry.size): entry.share for entry in preset.mix},
-        "clips": preset.clips,
+        "clips": clips,
         "noise": preset.noise,
         "vae": key,
     }
+    _stage(preset, images, folder, EYES, preset.look, facts, device, show)
     _stage(preset, data, folder, BASE, preset.pretrain, facts, device, show)
     for style in ("short", "detailed"):
         few = first_clips(data, preset.labelled)
@@ -258,37 +274,22 @@ def _stage(
     device: torch.device,
     show: Show,
 ) -> None:
-    """One stage of the captioner, unless it is done: from the base if there is one, else from nothing."""
+    """One stage of the captioner, unless it is done: from the last that all share, if any, else from nothing."""
     if (folder / file).exists():
         return
     name = file.removesuffix(".safetensors")
-    if (folder / BASE).exists():
-        captioner = read_captioner(folder / BASE, device)[0].train().requires_grad_(True)
+    for before in (BASE, EYES):
+        if (folder / before).exists():
+            captioner = read_captioner(folder / before, device)[0].train().requires_grad_(True)
+            break
     else:
         with seeded(config.seed):
             captioner = Captioner(preset.config).to(device)
-    objective = caption_objective(captioner, data, config.batch, preset.noise)
+    objective_of = words_objective if file == EYES else caption_objective
+    objective = objective_of(captioner, data, config.batch, preset.noise)
     records = train_stage(captioner, objective, config, folder, name, facts)
     for _ in show(records, config.steps, name):
         pass
     captioner.save(
         folder / file, facts["vae"], steps=config.steps, clips=config.steps * config.batch
     )
-
-
-def train_expander(preset: ExpanderPreset, folder: Path, device: torch.device, show: Show) -> None:
-    """Train the prompt expander to `folder/expander.safetensors`; resumes if it was begun."""
-    config = preset.train
-    if (folder / FILE).exists():
-        return
-    folder.mkdir(parents=True, exist_ok=True)
-    with seeded(config.seed):
-        expander = Expander(preset.config).to(device)
-    trainer = Trainer(expander, config, {"expander": asdict(preset.config)})
-    trainer.restore(folder / "expander-state")
-    records = fit(trainer, expander_objective(expander, config.batch), folder / "expander-state")
-    shown = logged(records, folder / "log-expander.jsonl", trainer.step)
-    for _ in show(shown, config.steps, "expander"):
-        pass
-    expander.load_state_dict(trainer.averaged())
-    expander.save(folder / FILE, steps=config.steps, pairs=config.steps * config.batch)
