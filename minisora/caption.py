@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -71,8 +71,7 @@ class Captioner(nn.Module):
     def __init__(self, config: CaptionerConfig) -> None:
         super().__init__()
         self.config = config
-        length = config.language.max_length
-        self.tokenizer = Tokenizer(config.vocabulary, max_length=length)
+        self.tokenizer = Tokenizer(config.vocabulary, max_length=config.language.max_length)
         self.eyes = Eyes(config.eyes, config.language.width)
         self.words = linear(config.eyes.width, len(self.tokenizer), zero=True)
         self.lm = PrefixLM(config.language, len(self.tokenizer))
@@ -82,15 +81,18 @@ class Captioner(nn.Module):
         """Where its weights are."""
         return self.words.weight.device
 
-    def guess_words(self, latents: Tensor) -> Tensor:
-        """(B, Z, t, h, w) -> (B, V) log-probabilities of a word drawn from the caption; by this the eyes learn."""
-        log_p: Tensor = self.words(self.eyes.glance(latents)).float().log_softmax(dim=1)
-        return log_p
+    def look(self, packed: Packed) -> list[Tensor]:
+        """What the eyes see: features (n, C, t, h, w) of each group of packed clips."""
+        return [self.eyes(z) for z in unpack_groups(packed.tokens, packed)]
 
-    def forward(self, packed: Packed) -> Tensor:
-        """Logits (Lt, V) of the token after each of the packed text ids, from `pack_captions`."""
-        seen = [self.eyes(z) for z in unpack_groups(packed.tokens, packed)]  # (n, Lv, D) each
-        return self.lm(packed.layout.merge(seen), packed.text_ids, packed.layout)
+    def guess_words(self, features: Tensor) -> Tensor:
+        """(B, C, t, h, w) -> (B, V) log-probabilities of a word drawn from the caption; by this the eyes learn."""
+        return F.log_softmax(self.words(self.eyes.glance(features)).float(), dim=1)
+
+    def forward(self, packed: Packed, seen: Sequence[Tensor] | None = None) -> Tensor:
+        """Logits (Lt, V) of the token after each of the packed text ids; `seen` is from `look`, else it looks now."""
+        tokens = [self.eyes.tokens(features) for features in seen or self.look(packed)]
+        return self.lm(packed.layout.merge(tokens), packed.text_ids, packed.layout)
 
     def pack_captions(
         self, latents: Sequence[Tensor], texts: Sequence[str]
@@ -98,13 +100,13 @@ class Captioner(nn.Module):
         """Clips of any size with their captions as one sequence.
 
         Args:
-            latents: one (Z, t, h, w) for each clip.
+            latents: one (Z, t, h, w) for each clip, on the captioner's device.
             texts: as many captions.
 
         Returns:
             the clips with what the model reads, and the ids (Lt,) that it is to write.
         """
-        ids = self.tokenizer.encode_batch(texts)  # (n, l): one length, so only sizes make groups
+        ids = self.tokenizer.encode_batch(texts).to(self.device)  # (n, l): only sizes make groups
         packed = pack(latents, list(shift_right(ids)), self.config.eyes.patch)
         return packed, ids[list(packed.order)].flatten()
 
@@ -123,7 +125,7 @@ class Captioner(nn.Module):
         """
         grid = token_grid(latents.shape[2:], self.config.eyes.patch)
         with torch.inference_mode():
-            session = Session(self.lm, self.eyes(latents), grid)
+            session = Session(self.lm, self.eyes.tokens(self.eyes(latents)), grid)
         limit, end = self.config.language.max_length, self.tokenizer.end_id
         texts = write(session, decoding, end, limit, generator)
         return [plain(self.tokenizer.decode(text)) for text in texts]
@@ -137,14 +139,10 @@ class Captioner(nn.Module):
         """
         with torch.inference_mode():
             packed, ids = self.pack_captions(latents, texts)
-            packed = replace(packed, text_ids=packed.text_ids.to(self.device))
-            ids = ids.to(self.device)
             log_p = self(packed).float().log_softmax(dim=1).gather(1, ids[:, None])[:, 0]  # (Lt,)
             words = log_p * (ids > self.tokenizer.end_id)
             sums = words.view(len(texts), -1).sum(dim=1)  # (n,), in packed order
-            return torch.empty_like(sums).index_copy_(
-                0, torch.tensor(packed.order, device=self.device), sums
-            )
+            return sums[torch.tensor(packed.order).argsort()]
 
     def save(self, path: Path, vae: str, **facts: Any) -> None:
         """Write weights as fp16 with the config inside, and the fingerprint of the VAE whose latents it reads."""

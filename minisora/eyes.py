@@ -39,7 +39,7 @@ class EyesConfig:
 
 
 class Eyes(nn.Module):
-    """Latents (B, Z, t, h, w) to tokens (B, Lv, D), one a patch.
+    """Latents (B, Z, t, h, w) to features (B, C, t, h, w), and these to tokens (B, Lv, D), one a patch.
 
     Args:
         config: its size.
@@ -54,16 +54,18 @@ class Eyes(nn.Module):
         self.blocks = Blocks(Block(config.width) for _ in range(config.depth))
         self.norm = nn.RMSNorm(config.width, eps=1e-6)
         self.patches = linear(config.width * pt * ph * pw, width)
+        self.whole = linear(config.width, width, zero=True)
 
-    def features(self, latents: Tensor) -> Tensor:
+    def forward(self, latents: Tensor) -> Tensor:
         """(B, Z, t, h, w) -> (B, C, t, h, w)."""
         x = self.blocks(conv_frames(self.stem, latents.movedim(1, -1)))
         return F.silu(self.norm(x)).movedim(-1, 1)
 
-    def glance(self, latents: Tensor) -> Tensor:
-        """(B, Z, t, h, w) -> (B, C): how strongly each feature is there, wherever it is."""
-        return self.features(latents).amax(dim=(2, 3, 4))
+    def glance(self, features: Tensor) -> Tensor:
+        """(B, C, t, h, w) -> (B, C): how strongly each feature is there, wherever it is."""
+        return features.amax(dim=(2, 3, 4))
 
-    def forward(self, latents: Tensor) -> Tensor:
-        """(B, Z, t, h, w) -> (B, Lv, D), ordered by t, then h, then w."""
-        return self.patches(patchify(self.features(latents), self.config.patch))
+    def tokens(self, features: Tensor) -> Tensor:
+        """(B, C, t, h, w) -> (B, Lv, D), ordered by t, then h, then w: each patch, and a glance at the whole."""
+        patches = self.patches(patchify(features, self.config.patch))
+        return patches + self.whole(self.glance(features))[:, None]

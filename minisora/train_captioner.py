@@ -21,7 +21,7 @@ import json
 import zlib
 from collections.abc import Callable, Iterator
 from copy import copy
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,7 @@ from minisora.config import MixEntry, TrainConfig
 from minisora.language import next_token_loss
 from minisora.latents import LatentDataset, LatentGroup, build_latents, fingerprint
 from minisora.loading import checkpoint_folder, load_vae
-from minisora.patches import Packed, unpack_groups
+from minisora.patches import Packed
 from minisora.presets import mixture
 from minisora.recipe import Show, logged, seeded
 from minisora.train import Objective, Record, Trainer, autocast, fit
@@ -152,36 +152,36 @@ def noisy_batch(
     """Clips of mixed sizes with their captions, packed, and the ids (Lt,) to write, on the captioner's device."""
     latents, texts = dataset.batch(batch, generator, dropped=0.0)
     noisy = [z + noise * torch.randn(z.shape, generator=generator) for z in latents]
-    packed, ids = captioner.pack_captions(noisy, texts)
-    device = captioner.device
-    tokens, text_ids = packed.tokens.to(device), packed.text_ids.to(device)
-    return replace(packed, tokens=tokens, text_ids=text_ids), ids.to(device)
+    return captioner.pack_captions([z.to(captioner.device) for z in noisy], texts)
+
+
+def word_loss(captioner: Captioner, seen: list[Tensor], ids: Tensor) -> tuple[Tensor, Tensor]:
+    """Cross-entropy in nats of a word drawn from a caption, given a glance at the clip.
+
+    Args:
+        captioner: whose eyes saw.
+        seen: features of each group of clips, from `look`.
+        ids: (Lt,) of their captions.
+
+    Returns:
+        the loss, and the share of clips whose likeliest word is in their caption.
+    """
+    log_p = torch.cat([captioner.guess_words(features) for features in seen])  # (n, V)
+    said = torch.zeros_like(log_p).scatter_(1, ids.view(len(log_p), -1), 1.0)
+    said[:, : captioner.tokenizer.end_id + 1] = 0.0  # only words
+    right = said.gather(1, log_p.argmax(dim=1, keepdim=True)).mean()
+    return -(said * log_p).sum() / said.sum(), right
 
 
 def words_objective(
     captioner: Captioner, dataset: LatentDataset, batch: int, noise: float = 0.0
 ) -> Objective:
-    """Cross-entropy of a word drawn from the caption, in nats, given a glance at the clip.
-
-    The best share of right guesses is far below 1: a caption has many words.
-
-    Args:
-        captioner: whose eyes are to be trained.
-        dataset: latents, with the captions that its `write` gives.
-        batch: clips a step, in all sizes together.
-        noise: standard deviation added to latents.
-    """
-    end = captioner.tokenizer.end_id
+    """`word_loss` on batches of mixed sizes; arguments as in `caption_objective`."""
 
     def objective(step: int, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
         packed, ids = noisy_batch(captioner, dataset, batch, noise, generator)
         with autocast(captioner.device):
-            groups = unpack_groups(packed.tokens, packed)
-            log_p = torch.cat([captioner.guess_words(z) for z in groups])  # (n, V)
-        said = torch.zeros_like(log_p).scatter_(1, ids.view(batch, -1), 1.0)
-        said[:, : end + 1] = 0.0  # only words
-        right = said.gather(1, log_p.argmax(dim=1, keepdim=True)).mean()
-        loss = -(said * log_p).sum() / said.sum()
+            loss, right = word_loss(captioner, captioner.look(packed), ids)
         return loss, {"words_right": right.item(), "clips": float(batch)}
 
     return objective
@@ -190,7 +190,7 @@ def words_objective(
 def caption_objective(
     captioner: Captioner, dataset: LatentDataset, batch: int, noise: float = 0.0
 ) -> Objective:
-    """Cross-entropy of the caption's next word, in nats.
+    """Cross-entropy of the caption's next word, in nats, and `word_loss`, so that the eyes do not forget.
 
     Args:
         captioner: to train.
@@ -203,9 +203,12 @@ def caption_objective(
     def objective(step: int, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
         packed, ids = noisy_batch(captioner, dataset, batch, noise, generator)
         with autocast(captioner.device):
-            logits = captioner(packed)
+            seen = captioner.look(packed)
+            logits = captioner(packed, seen)
+            words, _ = word_loss(captioner, seen, ids)
         loss, right = next_token_loss(logits, ids, end)
-        return loss, {"words_right": right.item(), "clips": float(batch)}
+        parts = {"next_word": loss.item(), "words_right": right.item(), "clips": float(batch)}
+        return loss + words, parts
 
     return objective
 

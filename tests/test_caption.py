@@ -235,7 +235,9 @@ def test_eyes_learn_which_words_a_caption_has(shards: Path) -> None:
     model = captioner().train().requires_grad_(True)
     objective = words_objective(model, data, 12)
     first, _ = objective(0, generator())
-    *_, last = fit(Trainer(model, TrainConfig(steps=60, batch=12, lr=3e-3, warmup=5, muon=False)), objective)
+    *_, last = fit(
+        Trainer(model, TrainConfig(steps=60, batch=12, lr=3e-3, warmup=5, muon=False)), objective
+    )
     assert last.loss < 0.8 * first.item() and last.parts["words_right"] > 0.9
     # log(3) for the words of a caption that all say three, and nothing for any other word
     assert last.loss > 0.9 * np.log(3)
