@@ -1,6 +1,7 @@
 """How good captioner and expander are: errors by attribute, contradictions, and the cycle prompt -> clip -> caption.
 
     python benchmarks/words.py [--captioner outputs/captioner] [--expander outputs/expander] [--clips 1000]
+                               [--what captioner expander cycle]
 
 - **captioner**: captions of held-out clips (test digits) at several sizes, each attribute right and wrong.
 - **expander**: short and vague prompts of the test world; the share whose expansion contradicts them, with and without
@@ -52,10 +53,12 @@ class Settings:
     """Folder of the captioner; the checkpoint's own folder serves as well."""
     expander: Path = Path("outputs/expander")
     """Folder of the expander; the checkpoint's own folder serves as well."""
+    what: tuple[str, ...] = ("captioner", "expander", "cycle")
+    """What to measure."""
     clips: int = 1000
     """Held-out clips of each size, and prompts."""
     cycle: int = 200
-    """Generated clips; 0 generates none."""
+    """Generated clips."""
     out: Path = RESULTS / "words.json"
     """Where results go."""
 
@@ -131,25 +134,33 @@ def cycle_figures(model: MiniSora, describer: VideoCaptioner, count: int) -> dic
 
 
 def main(settings: Settings) -> None:
-    """Measure, print, write."""
+    """Measure what is asked, print, and write each section as it comes."""
     model = load(settings.checkpoint)
     captioner, trained_on = read_captioner(settings.captioner / FILES["detailed"])
     if trained_on != fingerprint(model.vae):
         raise ValueError(f"{settings.captioner} was trained on another VAE; train it again.")
     describer = VideoCaptioner(model.vae, captioner)
-    sections: dict[str, Any] = {"about": {"clips": settings.clips, "machine": machine()}}
-    sections["captioner"] = captioner_figures(describer, settings.clips)
-    for size, figures in sections["captioner"].items():
-        row = {k: v["right"]["value"] for k, v in figures.items() if k != "all"}
-        print(size, ", ".join(f"{k} {v:.1%}" for k, v in row.items() if v is not None))
-    sections["expander"] = expander_figures(load_expander(settings.expander), settings.clips)
-    for name, figures in sections["expander"].items():
-        print(f"{name}: contradicts {figures['contradicts']['value']:.1%} of prompts")
-    if settings.cycle:
-        sections["cycle"] = cycle_figures(model, describer, settings.cycle)
-        for name, figures in sections["cycle"].items():
+
+    def save(**section: Any) -> None:
+        about = {"clips": settings.clips, "machine": machine()}
+        update_results(settings.out, {"about": about} | section)
+
+    if "captioner" in settings.what:
+        found = captioner_figures(describer, settings.clips)
+        for size, figures in found.items():
+            row = {k: v["right"]["value"] for k, v in figures.items() if k != "all"}
+            print(size, ", ".join(f"{k} {v:.1%}" for k, v in row.items() if v is not None))
+        save(captioner=found)
+    if "expander" in settings.what:
+        found = expander_figures(load_expander(settings.expander), settings.clips)
+        for name, figures in found.items():
+            print(f"{name}: contradicts {figures['contradicts']['value']:.1%} of prompts")
+        save(expander=found)
+    if "cycle" in settings.what:
+        found = cycle_figures(model, describer, settings.cycle)
+        for name, figures in found.items():
             print(f"{name}: prompt and caption agree in {figures['cycle']['value']:.1%}")
-    update_results(settings.out, sections)
+        save(cycle=found)
     print(f"Written to {settings.out}")
 
 

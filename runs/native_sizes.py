@@ -6,12 +6,10 @@ Every figure comes from benchmarks/results/: sizes.json (`benchmarks/sizes.py`),
 
 from __future__ import annotations
 
-import json
 import statistics
-from collections.abc import Callable, Iterator
 from typing import Any
 
-from runs.scoreboard import RESULTS, grid, number
+from runs.scoreboard import Parts, grid, number, written
 
 SHOWN = 12  # sizes never trained on that README lists
 
@@ -122,25 +120,16 @@ def footage(facts: dict[str, Any]) -> str:
     )
 
 
-PARTS: tuple[tuple[str, str, Callable[[dict[str, Any]], str]], ...] = (
+PARTS: Parts = (
     ("sizes", "untrained", sweep),
     ("sizes", "long", long),
     ("sizes", "draft", draft),
     ("framing", "summary", framing),
     ("packing", "speed", packing),
     ("footage", "psnr", footage),
-)  # file, what it must hold, writer
-
-
-def parts() -> Iterator[str]:
-    """Every part whose figures are there."""
-    for name, section, write in PARTS:
-        path = RESULTS / f"{name}.json"
-        facts = json.loads(path.read_text()) if path.exists() else {}
-        if section in facts:
-            yield write(facts)
+)
 
 
 def native_sizes() -> str:
     """The section."""
-    return "\n\n".join(parts()) or "Not measured yet: `python benchmarks/sizes.py`."
+    return "\n\n".join(written(PARTS)) or "Not measured yet: `python benchmarks/sizes.py`."

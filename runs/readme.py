@@ -14,6 +14,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout
 
 from runs.native_sizes import native_sizes
 from runs.scoreboard import scoreboard
+from runs.words import words
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
@@ -120,7 +121,13 @@ def lessons() -> str:
     return "\n".join(lines)
 
 
-TABLES = {"results": table, "scoreboard": scoreboard, "sizes": native_sizes, "course": lessons}
+TABLES = {
+    "results": table,
+    "scoreboard": scoreboard,
+    "words": words,
+    "sizes": native_sizes,
+    "course": lessons,
+}
 
 
 def updated(text: str) -> str:

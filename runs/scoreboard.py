@@ -7,7 +7,7 @@ scaling.json and ladder.json. `runs/readme.py` puts it into README, and a test f
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,19 @@ def grid(head: list[str], rows: list[list[str]]) -> str:
     """A Markdown table."""
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+Parts = tuple[tuple[str, str, Callable[[dict[str, Any]], str]], ...]
+"""(file in benchmarks/results/, the section it must hold, what writes it in Markdown), ..."""
+
+
+def written(parts: Parts) -> Iterator[str]:
+    """Every part whose figures are there."""
+    for name, section, write in parts:
+        path = RESULTS / f"{name}.json"
+        facts = json.loads(path.read_text()) if path.exists() else {}
+        if section in facts:
+            yield write(facts)
 
 
 def number(figure: Any, style: str) -> str:

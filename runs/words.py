@@ -1,0 +1,80 @@
+"""README's section on words in Markdown, from what the benchmarks wrote; a part whose file is not there is left out.
+
+Every figure comes from benchmarks/results/: words.json (`benchmarks/words.py`) and recaptioning.json
+(`benchmarks/recaptioning.py`).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from runs.scoreboard import Parts, grid, number, written
+
+
+def captioner(facts: dict[str, Any]) -> str:
+    """What the captioner says of held-out clips, attribute by attribute."""
+    sizes = facts["captioner"]
+    names = [name for name in next(iter(sizes.values())) if name != "all"]
+    rows = []
+    for name in names:
+        cells = [figures[name] for figures in sizes.values()]
+        told = [
+            f"{cell['right']['value']:.1%} / {cell['wrong']['value']:.1%}"
+            if cell["right"]["count"]
+            else ""
+            for cell in cells
+        ]
+        rows.append(["nothing invented" if name == "invented" else name, *told])
+    rows.append(["all of it right", *(f"{f['all']['value']:.1%}" for f in sizes.values())])
+    return (
+        f"**The captioner** on {facts['about']['clips']} held-out clips of each size: share of captions that tell it "
+        "rightly / that tell it wrongly; the rest leave it out. Of two digits both must be right.\n\n"
+        + grid(["attribute", *sizes], rows)
+    )
+
+
+def expander(facts: dict[str, Any]) -> str:
+    """How often an expansion contradicts its prompt."""
+    ruled, free = (
+        number(facts["expander"][kind]["contradicts"], "{:.1%}") for kind in ("constrained", "free")
+    )
+    return f"**The expander** contradicts {ruled} of {facts['about']['clips']} prompts; without its rule, {free}."
+
+
+def cycle(facts: dict[str, Any]) -> str:
+    """Prompt to clip to caption."""
+    made, real = (number(facts["cycle"][kind]["cycle"], "{:.0%}") for kind in ("generated", "real"))
+    return (
+        f"**There and back**, prompt to clip to caption: the caption says all that the prompt stated, and nothing "
+        f"against it, for {made} of {facts['cycle']['generated']['cycle']['count']} generated clips, and for {real} "
+        "of real ones."
+    )
+
+
+def recaptioning(facts: dict[str, Any]) -> str:
+    """What generators learn from alt-text, short and detailed captions."""
+    kinds = ("detailed", "short", "expanded")
+    rows = [
+        [name, str(row["seeds"]), *(number(row[kind], "{:.1%}") for kind in kinds)]
+        for name, row in facts["pooled"].items()
+    ]
+    about = facts["about"]
+    head = ["trained on", "seeds", *(f"{kind} prompts" for kind in kinds)]
+    return (
+        f"**What captions do to a generator**: small ones from scratch, {about['steps']} steps each, equal but for "
+        "their captions; share of clips in which all that the prompt states is right "
+        f"({about['clips']} clips of each kind and seed).\n\n" + grid(head, rows)
+    )
+
+
+PARTS: Parts = (
+    ("words", "captioner", captioner),
+    ("words", "expander", expander),
+    ("words", "cycle", cycle),
+    ("recaptioning", "pooled", recaptioning),
+)
+
+
+def words() -> str:
+    """The section."""
+    return "\n\n".join(written(PARTS)) or "Not measured yet: `python benchmarks/words.py`."
