@@ -15,6 +15,7 @@ import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -48,7 +49,13 @@ def world_seed(seed: int, size: ClipSize) -> int:
 
 @torch.no_grad()
 def build_latents(
-    vae: VideoVAE, mix: Sequence[MixEntry], clips: int, folder: Path, seed: int, batch: int = 10
+    vae: VideoVAE,
+    mix: Sequence[MixEntry],
+    clips: int,
+    folder: Path,
+    seed: int,
+    batch: int = 10,
+    **world: Any,
 ) -> Iterator[int]:
     """Encode `clips` clips of the world, divided among sizes as `mix` says, into shards in `folder`.
 
@@ -59,6 +66,7 @@ def build_latents(
         folder: where shards go.
         seed: of the worlds; each size has one of its own, whatever else is in the mix.
         batch: clips encoded at once.
+        world: what else is set in its `WorldConfig`.
 
     Yields:
         the number of clips done, after every batch.
@@ -71,8 +79,8 @@ def build_latents(
     device = vae.latent_mean.device
     for entry in mix:
         size = entry.size
-        config = WorldConfig(frames=size.frames, height=size.height, width=size.width)
-        world = MovingMNIST(config, seed=world_seed(seed, size))
+        config = WorldConfig(frames=size.frames, height=size.height, width=size.width, **world)
+        clips_of_size = MovingMNIST(config, seed=world_seed(seed, size))
         for shard in range(max(1, round(clips * entry.share / total / SHARD))):
             path = folder / f"{size}-{shard:03d}.safetensors"
             if path.exists():
@@ -82,7 +90,7 @@ def build_latents(
             parts, scenes = [], []
             end = (shard + 1) * SHARD
             for first in range(end - SHARD, end, batch):
-                drawn = [world[i] for i in range(first, min(first + batch, end))]
+                drawn = [clips_of_size[i] for i in range(first, min(first + batch, end))]
                 videos = torch.stack([clip.video for clip in drawn]).to(device)
                 parts.append(vae.encode(videos).half().cpu())
                 scenes += [clip.facts.to_dict() for clip in drawn]
