@@ -34,12 +34,21 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout
 
 from benchmarks.common import RESULTS, machine, update_results
 from minisora.checkpoint import load_weights
-from minisora.edit import animate, circle, connect, extend, inpaint, loop, restyle
+from minisora.edit import (
+    animate,
+    circle,
+    connect,
+    extend,
+    inpaint,
+    loop,
+    ordinary_step,
+    restyle,
+)
 from minisora.loading import load
 from minisora.metrics.intervals import mean, share
-from minisora.metrics.physics import seam_error
 from minisora.metrics.reader import DigitReader, load_reader
 from minisora.metrics.reading import ANGLE, Seen, angle_between, read_clip
+from minisora.metrics.seams import BEAT, joint_change, seam_error
 from minisora.metrics.tracks import find_tracks
 from minisora.model import MiniSora
 from minisora.story import parse_story, roll_out
@@ -49,7 +58,6 @@ from minisora.worlds.backgrounds import BACKGROUNDS
 
 SEED = 9400  # of the test worlds edited here
 STRENGTHS = (0.5, 0.6, 0.7, 0.8, 0.9)
-BEAT = 3  # frames on either side over which a velocity is taken
 
 
 @dataclass
@@ -118,17 +126,6 @@ def measure_animate(bench: Bench) -> dict[str, Any]:
     return {"identity_kept": share(kept), "direction_followed": share(followed)}
 
 
-def velocity_change(video: Tensor, joint: int) -> float:
-    """Length of the change of velocity from before frame `joint` to after it, px per frame; NaN if it is not seen."""
-    tracks = [
-        t for t in find_tracks(video[:, joint - BEAT - 1 : joint + BEAT + 1]) if t.present.all()
-    ]
-    if len(tracks) != 1:
-        return float("nan")
-    place = tracks[0].centre
-    return float(np.hypot(*((place[-1] - place[BEAT + 1]) - (place[BEAT] - place[0])) / BEAT))
-
-
 def measure_extend(bench: Bench, length: int = 17) -> dict[str, Any]:
     """Continuity of the motion at the joint, and identity at four times the length."""
     ours, theirs, kept, exact = [], [], [], []
@@ -142,15 +139,10 @@ def measure_extend(bench: Bench, length: int = 17) -> dict[str, Any]:
         if np.abs(np.diff(path, 2, axis=0)).max() < 1e-6:  # the true digit meets no wall there
             with torch.inference_mode():
                 decoded = bench.model.vae.reconstruct(clip.video[None])[0]
-            ours.append(velocity_change(made, length))
-            theirs.append(velocity_change(decoded, length))
+            ours.append(joint_change(made, length))
+            theirs.append(joint_change(decoded, length))
     figures = {"given_exact": share(exact), "identity_at_end": share(kept)}
     return figures | {"joint_change": mean(ours), "joint_change_reconstructed": mean(theirs)}
-
-
-def ordinary_step(video: Tensor) -> float:
-    """Mean absolute change of a pixel from frame to frame."""
-    return float((video[:, 1:] - video[:, :-1]).abs().mean())
 
 
 def measure_seams(bench: Bench, make: Callable[[Scene, int], Tensor], title: str) -> dict[str, Any]:

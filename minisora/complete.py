@@ -24,6 +24,8 @@ from minisora.model import MiniSora, run
 from minisora.sample import SAMPLERS, Denoiser, frame_schedule, timesteps
 from minisora.vae import VideoVAE
 
+WINDOW = 17  # frames that are made at once when a clip grows: the length most trained on
+
 
 @dataclass(frozen=True)
 class Sampling:
@@ -85,6 +87,51 @@ def complete(
     steps = SAMPLERS[sampling.sampler](denoise, z, schedule)
     made = model.pixels(run(steps, len(times) - 1, sampling.progress))[0]
     return torch.where(known, video, made)
+
+
+def grow(
+    model: MiniSora,
+    video: Tensor,
+    prompt: str,
+    forward: bool,
+    context: int,
+    seed: int,
+    sampling: Sampling,
+) -> Tensor:
+    """A video (3, T, H, W) with the new frames of one window joined to its end or its beginning."""
+    new = WINDOW - context
+    known = torch.arange(WINDOW) < context if forward else torch.arange(WINDOW) >= new
+    edge = video[:, -context:] if forward else video[:, :context]
+    blank = edge.new_zeros(3, new, *edge.shape[2:])
+    window = torch.cat([edge, blank] if forward else [blank, edge], dim=1)
+    made = complete(model, window, known, prompt, seed=seed, sampling=sampling)
+    return torch.cat([video, made[:, context:]] if forward else [made[:, :new], video], dim=1)
+
+
+def bridge(
+    model: MiniSora,
+    a: Tensor,
+    b: Tensor,
+    frames: int,
+    prompt: str,
+    context: int,
+    strength: float,
+    seed: int,
+    sampling: Sampling,
+) -> Tensor:
+    """The frames (3, frames, H, W) between the end of video a and the beginning of video b."""
+    if min(a.shape[1], b.shape[1]) < context or frames < 4 or frames % 4 or context % 4 != 1:
+        raise ValueError(
+            f"frames={frames} and context={context} between clips of {a.shape[1]} and {b.shape[1]}: "
+            "give a multiple of 4 frames, and a context of 1 + 4k that both clips have."
+        )
+    fade = torch.linspace(0, 1, frames + 2)[1:-1, None, None]
+    between = (1 - fade) * a[:, -1:] + fade * b[:, :1]
+    window = torch.cat([a[:, -context:], between, b[:, : max(4, context - 1)]], dim=1)
+    place = torch.arange(window.shape[1])
+    known = (place < context) | (place >= context + frames)
+    made = complete(model, window, known, prompt, strength=strength, seed=seed, sampling=sampling)
+    return made[:, context : context + frames]
 
 
 def keep_known(

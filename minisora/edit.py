@@ -17,15 +17,16 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from minisora.complete import Sampling, complete, spread
+from minisora.complete import WINDOW, Sampling, bridge, complete, grow, spread
 from minisora.flow import add_noise, to_noise
 from minisora.model import MiniSora
 from minisora.sample import timesteps
 from minisora.video import VideoClip
+from minisora.worlds.captions import motionless
 
 Direction = Literal["forward", "backward", "both"]
 At = int | Literal["first", "middle", "last"]
-WINDOW = 17  # frames that are made at once when a clip grows: the length most trained on
+BRIDGE = 8  # frames of a loop that are made to lead back
 
 
 def animate(
@@ -82,7 +83,8 @@ def extend(
     Args:
         clip: at least `context` frames, of a size that the model makes.
         frames: how many to add on each side that grows, >= 1.
-        prompt: what happens; by default the clip's own.
+        prompt: what happens in the first window; by default the clip's own without its motion, as this was said of
+            the clip's first frame, and it may have bounced off a wall since. So later windows are told no motion.
         direction: "forward", "backward" or "both".
         context: frames that a new window sees, 1 + 4k and below `WINDOW`.
 
@@ -98,36 +100,18 @@ def extend(
             f"Cannot add {frames} frames to a clip of {clip.frames} with a context of {context}; add "
             "at least one, and give a clip as long as the context."
         )
-    words = clip.prompt if prompt is None else prompt
+    still = motionless(clip.prompt if prompt is None else prompt)
     video = clip.video
     for forward in (True, False):
         if direction != "both" and forward != (direction == "forward"):
             continue
         goal, window = video.shape[1] + frames, 0
         while video.shape[1] < goal:
+            words = still if prompt is None or window else prompt
             video = grow(model, video, words, forward, context, seed + window, sampling)
             window += 1
         video = video[:, :goal] if forward else video[:, -goal:]
-    return VideoClip(video, clip.fps, words)
-
-
-def grow(
-    model: MiniSora,
-    video: Tensor,
-    prompt: str,
-    forward: bool,
-    context: int,
-    seed: int,
-    sampling: Sampling,
-) -> Tensor:
-    """A video (3, T, H, W) with the new frames of one window joined to its end or its beginning."""
-    new = WINDOW - context
-    known = torch.arange(WINDOW) < context if forward else torch.arange(WINDOW) >= new
-    edge = video[:, -context:] if forward else video[:, :context]
-    blank = edge.new_zeros(3, new, *edge.shape[2:])
-    window = torch.cat([edge, blank] if forward else [blank, edge], dim=1)
-    made = complete(model, window, known, prompt, seed=seed, sampling=sampling)
-    return torch.cat([video, made[:, context:]] if forward else [made[:, :new], video], dim=1)
+    return VideoClip(video, clip.fps, clip.prompt if prompt is None else prompt)
 
 
 def connect(
@@ -165,47 +149,61 @@ def connect(
     return VideoClip(torch.cat([a.video, middle, b.video], dim=1), a.fps, words)
 
 
-def bridge(
-    model: MiniSora,
-    a: Tensor,
-    b: Tensor,
-    frames: int,
-    prompt: str,
-    context: int,
-    strength: float,
-    seed: int,
-    sampling: Sampling,
-) -> Tensor:
-    """The frames (3, frames, H, W) between the end of video a and the beginning of video b."""
-    if min(a.shape[1], b.shape[1]) < context or frames < 4 or frames % 4 or context % 4 != 1:
-        raise ValueError(
-            f"frames={frames} and context={context} between clips of {a.shape[1]} and {b.shape[1]}: "
-            "give a multiple of 4 frames, and a context of 1 + 4k that both clips have."
-        )
-    fade = torch.linspace(0, 1, frames + 2)[1:-1, None, None]
-    between = (1 - fade) * a[:, -1:] + fade * b[:, :1]
-    window = torch.cat([a[:, -context:], between, b[:, : max(4, context - 1)]], dim=1)
-    place = torch.arange(window.shape[1])
-    known = (place < context) | (place >= context + frames)
-    made = complete(model, window, known, prompt, strength=strength, seed=seed, sampling=sampling)
-    return made[:, context : context + frames]
-
-
 def loop(
     model: MiniSora,
     clip: VideoClip,
-    frames: int = 8,
+    frames: int | None = None,
     *,
+    longest: int = 160,
     context: int = 5,
     seed: int = 0,
     sampling: Sampling = Sampling(),
 ) -> VideoClip:
-    """Make a clip that can be played round and round: its end is led back to its beginning.
+    """Make a clip that can be played round and round.
 
-    Arguments and errors as in `connect`; the prompt is the clip's own.
+    Its end is led back to its beginning. How long that takes is up to what is shown: a digit has to bounce off two
+    walls before it comes by again on its old way. So by default the clip goes on, window by window, until it looks
+    as it began (the cut is looked for as in Schödl et al. 2000, Video Textures), and the last frames before the cut
+    are made anew, seen from both sides.
+
+    Args:
+        frames: frames to add, a multiple of 4; by default as many as it takes.
+        longest: frames of the whole loop after which no further return is waited for; the best so far is taken.
+
+    Other arguments and errors as in `connect`; the prompt is the clip's own, without its motion.
     """
-    way = bridge(model, clip.video, clip.video, frames, clip.prompt, context, 1.0, seed, sampling)
-    return replace(clip, video=torch.cat([clip.video, way], dim=1))
+    video, start, words = clip.video, clip.video, motionless(clip.prompt)
+    if frames is None:
+        frames, window = BRIDGE, 0
+        cut, miss = nearest_return(video, start, context)
+        while miss > ordinary_step(start) and video.shape[1] < longest:
+            video = grow(model, video, words, True, context, seed + window, sampling)
+            cut, miss = nearest_return(video, start, context)
+            window += 1
+        video = video[:, : cut - frames]
+    way = bridge(model, video, start, frames, words, context, 1.0, seed, sampling)
+    return replace(clip, video=torch.cat([video, way], dim=1))
+
+
+def nearest_return(video: Tensor, start: Tensor, context: int) -> tuple[int, float]:
+    """Where a video that begins with `start` looks most like its beginning again.
+
+    Args:
+        video, start: (3, T, H, W).
+        context: frames compared.
+
+    Returns:
+        the frame at which to cut, so that frame 0 follows the one before it, and the mean difference of a pixel
+        there; infinite if the video is too short to lead back.
+    """
+    cuts = range(start.shape[1] + BRIDGE, video.shape[1] - context + 1)
+    misses = [float((video[:, k : k + context] - start[:, :context]).abs().mean()) for k in cuts]
+    return min(zip(cuts, misses, strict=True), key=lambda pair: pair[1], default=(0, float("inf")))
+
+
+def ordinary_step(video: Tensor) -> float:
+    """Mean absolute change of a pixel (3, T, H, W) from frame to frame."""
+    return float(video.diff(dim=1).abs().mean())
 
 
 def circle(

@@ -13,8 +13,8 @@ from __future__ import annotations
 
 from typing import Literal, get_args
 
-from minisora.complete import Sampling
-from minisora.edit import WINDOW, extend
+from minisora.complete import WINDOW, Sampling
+from minisora.edit import extend
 from minisora.grids import check_frames
 from minisora.model import MiniSora
 from minisora.video import VideoClip

@@ -10,7 +10,7 @@ from tiny import generator, tiny_model
 from torch import Tensor
 
 from minisora.complete import Sampling, complete, hold, in_groups, is_beginning, keep_known, spread
-from minisora.edit import animate, circle, connect, extend, inpaint, loop, restyle
+from minisora.edit import animate, circle, connect, extend, inpaint, loop, nearest_return, restyle
 from minisora.model import MiniSora
 from minisora.video import VideoClip
 
@@ -185,6 +185,18 @@ def test_a_loop_begins_with_the_clip(model: MiniSora) -> None:
     clip = clip_of(9)
     looped = loop(model, clip, frames=4, sampling=FAST)
     assert looped.frames == 13 and looped.video[:, :9].equal(clip.video)
+
+
+def test_a_loop_is_as_long_as_it_takes(model: MiniSora) -> None:
+    image = clip_of(1).video[:, 0]
+    turning = torch.stack([image.roll(2 * t, dims=2) for t in range(41)], dim=1)  # back after 16
+    assert nearest_return(turning, turning[:, :5], context=5) == (16, 0.0)
+    cut, miss = nearest_return(turning, turning[:, :9], context=5)
+    assert cut == 32 and miss == 0.0  # there must be room to lead back
+    assert nearest_return(turning[:, :9], turning[:, :9], context=5)[1] == float("inf")
+    still = VideoClip(image[:, None].expand(-1, 9, -1, -1), 8.0, "a red 3")
+    looped = loop(model, still, longest=21, sampling=FAST)
+    assert 17 <= looped.frames <= 21 and looped.video[:, :9].equal(still.video)
 
 
 def test_a_circle_has_no_place_that_is_special(model: MiniSora) -> None:

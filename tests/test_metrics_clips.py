@@ -11,9 +11,10 @@ import torch
 from skimage.measure import label as skimage_label
 
 from minisora.metrics.corruptions import CORRUPTIONS, draw
-from minisora.metrics.physics import measure_physics, move, seam_error
+from minisora.metrics.physics import measure_physics, move
 from minisora.metrics.reader import DigitReader, load_reader, normalize_digit, read_ink
 from minisora.metrics.reading import ATTRIBUTES, compare, read_clip, stated
+from minisora.metrics.seams import joint_change, seam_error
 from minisora.metrics.tracks import best_place, find_tracks, label_blobs
 from minisora.worlds import DigitFacts, MovingMNIST, Scene, WorldConfig
 
@@ -130,6 +131,16 @@ def test_a_loop_has_no_seam_and_a_plain_clip_has() -> None:
     position, _ = seam_error(torch.cat([there, back], dim=1))
     assert position < 2.0  # it turns on the seam: one step of 1.5 px
     assert seam_error(there)[0] > 8
+
+
+def test_a_turn_is_a_change_of_velocity_at_its_frame() -> None:
+    scene = world(digits=1).scene(0)
+    digit = replace(scene.digits[0], direction="right", speed="medium", start=(32.0, 24.0))
+    there = draw(replace(scene, digits=(digit,), frames=9))
+    assert joint_change(there, 5) < 0.2
+    turned = torch.cat([there, there.flip(1)[:, 1:]], dim=1)
+    assert joint_change(turned, 9) == pytest.approx(2 * 1.5, abs=0.8)
+    assert np.isnan(joint_change(torch.zeros(3, 9, 64, 64), 5))
 
 
 # ---- reading ----

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import replace
+from itertools import product
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from caption_reader import read
 
 from minisora.worlds import VOCABULARY, MovingMNIST, Scene, WorldConfig, caption, describe
 from minisora.worlds.alt_text import alt_text, mention, mistaken
+from minisora.worlds.captions import Level, motionless
 from minisora.worlds.grammar import END, detailed_captions, next_words
 from minisora.worlds.statements import (
     FIELDS,
@@ -195,3 +197,12 @@ def test_an_open_prompt_allows_one_and_two_digits() -> None:
     rng = random.Random(2)
     counts = {len(parse(walk(replace(parse("on navy")), 17, rng)).digits) for _ in range(60)}
     assert counts == {1, 2}
+
+
+def test_a_motionless_prompt_keeps_all_else() -> None:
+    numbers = np.random.default_rng(8)
+    levels: tuple[Level, ...] = ("short", "detailed")
+    for scene, level in product(scenes(100, 17), levels):
+        text = caption(scene, level, numbers)
+        assert parse(motionless(text)) == without_motion(parse(text)), text
+    assert motionless("my dog runs") == "my dog runs"

@@ -279,21 +279,3 @@ def _cut(track: Track, size: tuple[int, int]) -> float:
     box = track.box[frames]
     touches = (box[:, :2] < 0.5).any(1) | (box[:, 2] > size[0] - 0.5) | (box[:, 3] > size[1] - 0.5)
     return float((touches & (track.area[frames] < (1 - CUT) * whole)).mean())
-
-
-def seam_error(video: Tensor) -> tuple[float, float]:
-    """How badly a clip (3, T, H, W) loops, by its worst object; in a perfect loop the seam is a step like all others.
-
-    Returns:
-        what the step over the seam misses in position, px, and how much the velocities on its two sides differ,
-        px per frame; infinite if an object is not there at both ends.
-    """
-    position, velocity = 0.0, 0.0
-    for track in find_tracks(video):
-        if not (track.present[[0, 1, -2, -1]]).all():
-            return float("inf"), float("inf")
-        before, after = (track.centre[n + 1] - track.centre[n] for n in (-2, 0))
-        miss = track.centre[0] - (track.centre[-1] + (before + after) / 2)
-        position = max(position, float(np.hypot(*miss)))
-        velocity = max(velocity, float(np.hypot(*(after - before))))
-    return position, velocity

@@ -8,7 +8,8 @@ single spaces, and commas.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Iterable, Sequence
 from typing import Literal
 
 import numpy as np
@@ -80,6 +81,14 @@ def caption(scene: Scene, level: Level = "detailed", rng: np.random.Generator | 
 def describe(scene: Scene) -> str:
     """The plain detailed caption: the same scene always gives the same words."""
     return caption(scene, "detailed")
+
+
+def motionless(text: str) -> str:
+    """A caption or prompt without what it says of motion: of a clip that goes on, only the rest still holds.
+
+    `motionless("a red 3 moving slowly up and to the left on gray") == "a red 3 on gray"`
+    """
+    return " ".join(_MOTION.sub("", text).split()).replace(" ,", ",")
 
 
 def _detailed(scene: Scene, choose: Choose) -> str:
@@ -165,5 +174,12 @@ def _vocabulary() -> tuple[str, ...]:
     return tuple(sorted(word for word in words if not word.startswith("{")))
 
 
+def _longest_first(*tables: Iterable[str]) -> str:
+    """A pattern for any of the phrases; of two that begin alike the longer one is found."""
+    return "|".join(sorted((p for table in tables for p in table), key=len, reverse=True))
+
+
 VOCABULARY: tuple[str, ...] = _vocabulary()
+_HOW = _longest_first(*SPEED_WORDS.values(), *DIRECTION_WORDS.values())
+_MOTION = re.compile(rf" *\b(?:{_longest_first(VERBS, PARTICIPLES)})\b(?: (?:{_HOW})\b)*")
 assert set(DIRECTION_WORDS) == set(DIRECTIONS)
