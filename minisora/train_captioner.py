@@ -102,7 +102,7 @@ CAPTIONER = CaptionerPreset(
     labelled=500,
     noise=0.1,
     look=TrainConfig(steps=3000, batch=64, lr=2e-3, warmup=100, cooldown=0.5, muon=False),
-    pretrain=TrainConfig(steps=2000, batch=64, lr=2e-3, warmup=100, cooldown=0.5, muon=False),
+    pretrain=TrainConfig(steps=1800, batch=64, lr=2e-3, warmup=100, cooldown=0.5, muon=False),
     tune=TrainConfig(steps=200, batch=64, lr=5e-4, warmup=20, cooldown=0.8, checkpoint_every=50),
 )
 

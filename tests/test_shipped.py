@@ -5,14 +5,18 @@ Bounds leave room for the few clips a test can afford; `benchmarks/fidelity.py` 
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 import pytest
 import torch
 
+from minisora.caption import load_captioner
 from minisora.loading import checkpoint_folder, load
+from minisora.metrics.captions import mark_caption
 from minisora.model import MiniSora
 from minisora.worlds import MovingMNIST, WorldConfig
+from minisora.worlds.statements import contradictions, parse
 from tests.reader import DigitReader, accuracy, read_clip, train_reader
 
 LIMIT = 16 * 2**20  # bytes of a shipped checkpoint
@@ -72,6 +76,23 @@ def test_clips_follow_their_prompts(model: MiniSora, reader: DigitReader) -> Non
     assert sum(r.color == f.color for r, f in pairs) >= COLORS_RIGHT
     assert sum(r.label == f.label for r, f in pairs) >= DIGITS_RIGHT
     assert sum(r.angle_error(f.direction) <= 45 for r, f in pairs) >= DIRECTIONS_RIGHT
+
+
+def test_the_captioner_says_what_it_sees() -> None:
+    world = MovingMNIST(WorldConfig(max_digits=1, split="test"), seed=74)
+    clips = [world[i] for i in range(32)]
+    texts = load_captioner("moving-mnist").caption([clip.video for clip in clips])
+    marks = [mark_caption(clip.facts, text) for clip, text in zip(clips, texts, strict=True)]
+    right = Counter(name for mark in marks for name, found in mark.items() if found == "right")
+    assert min(right["color"], right["background"], right["speed"]) >= 26  # chance: 4, 2 and 11
+    assert min(right["label"], right["direction"]) >= 20
+
+
+def test_the_expander_keeps_what_was_asked(model: MiniSora) -> None:
+    asked = ["a three", "two digits on stripes", "something blue", "a small 7 moving left", ""] * 4
+    for prompt, text in zip(asked, model.expand(asked, seed=0), strict=True):
+        assert not contradictions(parse(prompt), parse(text)), (prompt, text)
+        assert len(text.split()) > 8
 
 
 # Of 32. Chance gives 4, 3 and 8.
