@@ -115,8 +115,8 @@ class Loop:
 
     video: File
     """A video file."""
-    frames: int | None = None
-    """Frames that lead from its end to its beginning, a multiple of 4; by default as many as it takes."""
+    frames: int | None = 8
+    """Frames that lead from its end to its beginning, a multiple of 4; None for as many as it takes."""
     common: tyro.conf.OmitArgPrefixes[Common] = field(default_factory=Common)
 
     def run(self) -> None:

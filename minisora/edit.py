@@ -152,7 +152,7 @@ def connect(
 def loop(
     model: MiniSora,
     clip: VideoClip,
-    frames: int | None = None,
+    frames: int | None = BRIDGE,
     *,
     longest: int = 160,
     context: int = 5,
@@ -162,12 +162,12 @@ def loop(
     """Make a clip that can be played round and round.
 
     Its end is led back to its beginning. How long that takes is up to what is shown: a digit has to bounce off two
-    walls before it comes by again on its old way. So by default the clip goes on, window by window, until it looks
-    as it began (the cut is looked for as in Schödl et al. 2000, Video Textures), and the last frames before the cut
-    are made anew, seen from both sides.
+    walls before it comes by again on its old way. So without `frames` the clip goes on, window by window, until it
+    looks as it began (the cut is looked for as in Schödl et al. 2000, Video Textures), and the last frames before
+    the cut are made anew, seen from both sides. That needs a model whose digits survive so many windows.
 
     Args:
-        frames: frames to add, a multiple of 4; by default as many as it takes.
+        frames: frames to add, a multiple of 4; None for as many as it takes.
         longest: frames of the whole loop after which no further return is waited for; the best so far is taken.
 
     Other arguments and errors as in `connect`; the prompt is the clip's own, without its motion.

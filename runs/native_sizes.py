@@ -132,4 +132,4 @@ PARTS: Parts = (
 
 def native_sizes() -> str:
     """The section."""
-    return "\n\n".join(written(PARTS)) or "Not measured yet: `python benchmarks/sizes.py`."
+    return written(PARTS, "benchmarks/sizes.py")

@@ -7,7 +7,7 @@ scaling.json and ladder.json. `runs/readme.py` puts it into README, and a test f
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -47,13 +47,15 @@ Parts = tuple[tuple[str, str, Callable[[dict[str, Any]], str]], ...]
 """(file in benchmarks/results/, the section it must hold, what writes it in Markdown), ..."""
 
 
-def written(parts: Parts) -> Iterator[str]:
-    """Every part whose figures are there."""
+def written(parts: Parts, command: str) -> str:
+    """Every part whose figures are there; if none is, the `command` that measures the first."""
+    texts = []
     for name, section, write in parts:
         path = RESULTS / f"{name}.json"
         facts = json.loads(path.read_text()) if path.exists() else {}
         if section in facts:
-            yield write(facts)
+            texts.append(write(facts))
+    return "\n\n".join(texts) or f"Not measured yet: `python {command}`."
 
 
 def number(figure: Any, style: str) -> str:

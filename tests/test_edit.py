@@ -195,7 +195,7 @@ def test_a_loop_is_as_long_as_it_takes(model: MiniSora) -> None:
     assert cut == 32 and miss == 0.0  # there must be room to lead back
     assert nearest_return(turning[:, :9], turning[:, :9], context=5)[1] == float("inf")
     still = VideoClip(image[:, None].expand(-1, 9, -1, -1), 8.0, "a red 3")
-    looped = loop(model, still, longest=21, sampling=FAST)
+    looped = loop(model, still, None, longest=21, sampling=FAST)
     assert 17 <= looped.frames <= 21 and looped.video[:, :9].equal(still.video)
 
 
