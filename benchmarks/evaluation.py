@@ -29,8 +29,9 @@ from minisora.metrics import suite
 from minisora.metrics.judge import load_judge
 from minisora.metrics.reader import load_reader
 from minisora.metrics.table import run_facts, table
-from minisora.model import MiniSora
+from minisora.model import PAG_SCALE, MiniSora
 
+SAMPLING = ("steps", "guidance_scale", "pag_scale")  # what a source is told
 SHORT_CLIPS = 4  # short prompts and held-out pairs are measured on a quarter of the clips
 
 
@@ -44,6 +45,8 @@ class Settings:
     """Clips a source, and as many real ones to compare with."""
     guidance_scale: float = 6.0
     """How closely to follow the prompt."""
+    pag_scale: float = PAG_SCALE
+    """How much to steady shapes."""
     steps: int = 30
     """Sampler steps."""
     again: bool = False
@@ -58,7 +61,7 @@ def sources(
     """(section, what is measured, what makes the clips), the model's own first."""
     whole = suite.EvaluationConfig(clips=settings.clips)
     part = replace(whole, clips=max(1, settings.clips // SHORT_CLIPS))
-    told: dict[str, Any] = {"guidance_scale": settings.guidance_scale, "steps": settings.steps}
+    told = {name: getattr(settings, name) for name in SAMPLING}
     for name, config in (
         ("detailed", whole),
         ("held_out", replace(part, held_out="only")),
@@ -87,7 +90,7 @@ def main(settings: Settings) -> None:
             pass
         minutes = (time.perf_counter() - started) / 60
         facts = {"source": name, "run": run_facts(), "machine": machine(), "minutes": minutes}
-        facts["sampling"] = {"guidance_scale": settings.guidance_scale, "steps": settings.steps}
+        facts["sampling"] = {name: getattr(settings, name) for name in SAMPLING}
         section = facts | suite.report(scores, config, known[config.clips])
         update_results(settings.out, {name: section})
         print(table(section), flush=True)

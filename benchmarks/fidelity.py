@@ -39,7 +39,7 @@ from benchmarks.fidelity_report import show_prompts, show_vae
 from minisora.loading import checkpoint_folder, load
 from minisora.metrics.intervals import mean, share
 from minisora.metrics.reader import DigitReader, accuracy
-from minisora.model import MiniSora
+from minisora.model import PAG_SCALE, MiniSora
 from minisora.vae import VideoVAE
 from minisora.video import VideoClip
 from minisora.worlds import MovingMNIST, Scene, WorldConfig
@@ -77,6 +77,8 @@ class Settings:
     """1 is no guidance."""
     guidance_interval: tuple[float, float] = (0.2, 1.0)
     """Noise levels between which guidance acts."""
+    pag_scale: float = PAG_SCALE
+    """Perturbed-attention guidance; 0 is none."""
     sampler: str = "dpmpp_2m"
     """euler, heun or dpmpp_2m."""
     best_of: int = 1
@@ -93,7 +95,7 @@ class Settings:
     @property
     def sampling(self) -> dict[str, Any]:
         """What `MiniSora.generate` is told beside the prompt."""
-        names = ("steps", "lag", "guidance_scale", "guidance_interval", "sampler")
+        names = ("steps", "lag", "guidance_scale", "guidance_interval", "pag_scale", "sampler")
         return {name: getattr(self, name) for name in names}
 
 

@@ -22,7 +22,7 @@ from matplotlib import pyplot
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout, installed or not
 
 from minisora.loading import load
-from minisora.model import MiniSora
+from minisora.model import PAG_SCALE, MiniSora
 from minisora.video import VideoClip
 
 SQUARE, WIDE, TALL, LONG, IMAGE = (17, 64, 64), (17, 32, 96), (17, 96, 32), (33, 64, 64), (1, 64, 64)  # fmt: skip
@@ -67,6 +67,8 @@ class Settings:
     """1 is no guidance."""
     guidance_interval: tuple[float, float] = (0.2, 1.0)
     """Noise levels between which guidance acts."""
+    pag_scale: float = PAG_SCALE
+    """Perturbed-attention guidance; 0 is none."""
     sampler: str = "dpmpp_2m"
     """euler, heun or dpmpp_2m."""
     zoom: int = 2
@@ -88,6 +90,7 @@ def generate(model: MiniSora, settings: Settings) -> list[VideoClip]:
             lag=settings.lag,
             guidance_scale=settings.guidance_scale,
             guidance_interval=settings.guidance_interval,
+            pag_scale=settings.pag_scale,
             sampler=settings.sampler,
         )
         assert isinstance(clip, VideoClip)

@@ -54,6 +54,8 @@ class Generate:
     """Steps by which a latent frame starts after the one before it; 0 makes all at once."""
     guidance_scale: float = 6.0
     """How closely to follow the prompt; 1 is no guidance."""
+    pag_scale: float = 1.0
+    """How much to steady shapes (perturbed-attention guidance); 0 saves a third of the time."""
     sampler: str = "dpmpp_2m"
     """euler, heun or dpmpp_2m."""
     expand: bool = False
@@ -90,6 +92,7 @@ class Generate:
         how: dict[str, Any] = {
             "steps": self.steps,
             "guidance_scale": self.guidance_scale,
+            "pag_scale": self.pag_scale,
             "sampler": self.sampler,
         }
         if self.long == "roll-out":

@@ -38,6 +38,8 @@ class Common:
     """Sampler steps: more is slower and finer."""
     guidance_scale: float = 6.0
     """How closely to follow the prompt; 1 is no guidance."""
+    pag_scale: float = 1.0
+    """How much to steady shapes (perturbed-attention guidance); 0 saves a third of the time."""
     device: str = "cpu"
     """auto, cpu, cuda or mps."""
 
@@ -51,7 +53,7 @@ class Common:
         """Its settings as the edits take them."""
         from minisora.complete import Sampling
 
-        return Sampling(self.steps, self.guidance_scale, progress=True)
+        return Sampling(self.steps, self.guidance_scale, pag_scale=self.pag_scale, progress=True)
 
     def write(self, clip: VideoClip) -> None:
         """Save the result and say where it is."""

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from minisora.flow import add_noise, expand_levels
-from minisora.model import MiniSora, run
+from minisora.model import PAG_SCALE, MiniSora, run
 from minisora.sample import SAMPLERS, Denoiser, frame_schedule, timesteps
 from minisora.vae import VideoVAE
 
@@ -34,8 +34,14 @@ class Sampling:
     steps: int = 30
     guidance_scale: float = 6.0
     guidance_interval: tuple[float, float] = (0.2, 1.0)
+    pag_scale: float = PAG_SCALE
     sampler: str = "dpmpp_2m"
     progress: bool | Callable[[Tensor], None] = False
+
+    def denoiser(self, model: MiniSora, prompt: str) -> Denoiser:
+        """The model under one prompt, guided."""
+        scale, interval = self.guidance_scale, self.guidance_interval
+        return model.denoiser([prompt], scale, interval, None, self.pag_scale)
 
 
 def complete(
@@ -76,7 +82,7 @@ def complete(
     noise = model.noise(len(whole), (video.shape[2], video.shape[3]), seed)[None]
     times = timesteps(sampling.steps, model.shift(noise.shape[2:]), device=model.device)
     times = torch.cat([times.new_tensor([strength]), times[times < strength]])
-    denoise = model.denoiser([prompt], sampling.guidance_scale, sampling.guidance_interval)
+    denoise = sampling.denoiser(model, prompt)
     z = add_noise(clean, noise, times[0])
     schedule = frame_schedule(times, len(given))
     if is_beginning(known, given, model.config.vae.temporal):

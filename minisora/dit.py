@@ -109,6 +109,11 @@ class DiTConfig:
         return 32 * round(self.mlp_ratio * self.width / 32)
 
     @property
+    def middle(self) -> range:
+        """The third of the blocks that follows the first half."""
+        return range(self.depth // 2, self.depth // 2 + max(1, self.depth // 3))
+
+    @property
     def patch_dim(self) -> int:
         """P = Z * pt * ph * pw."""
         return self.latent_channels * math.prod(self.patch)
@@ -173,11 +178,14 @@ class Block(nn.Module):
         self.out = linear(D, D, zero=True)
         self.mlp = SwiGLU(D, config.hidden)
 
-    def forward(self, x: Tensor, rows: Tensor, rope: Tensor, layout: Layout) -> Tensor:
-        """x: (L, D); rows: (R, 6, D) shared modulation; rope: (L, head_dim / 2, 2)."""
+    def forward(
+        self, x: Tensor, rows: Tensor, rope: Tensor, layout: Layout, blind: bool = False
+    ) -> Tensor:
+        """x: (L, D); rows: (R, 6, D) shared modulation; rope: (L, head_dim / 2, 2); blind: see only oneself."""
         shift1, scale1, gate1, shift2, scale2, gate2 = (rows + self.bias).unbind(1)
         q, k, v = self.qkv(modulate(x, shift1, scale1, layout), rope)  # (L, H, head_dim) each
-        x = gated_add(x, self.out(attend(q, k, v, layout)), gate1, layout)
+        mixed = v.flatten(1) if blind else attend(q, k, v, layout)  # (L, D)
+        x = gated_add(x, self.out(mixed), gate1, layout)
         return gated_add(x, self.mlp(modulate(x, shift2, scale2, layout)), gate2, layout)
 
 
@@ -209,6 +217,7 @@ class DiT(nn.Module):
         text: Tensor,
         layout: Layout,
         scaling: RopeScaling | None = None,
+        blind: bool = False,
     ) -> Tensor:
         """Predict clean patches.
 
@@ -218,6 +227,8 @@ class DiT(nn.Module):
             text: (Lt, text_width) states of the text encoder.
             layout: how the clips follow each other.
             scaling: for grids larger than any trained on; None extrapolates.
+            blind: in the middle blocks (`DiTConfig.middle`) no token sees another. What is then predicted has
+                the looks of a clip but not its shapes: guidance away from it mends shapes, see `sample.guide`.
 
         Returns:
             (Lv, P) clean patches x_hat.
@@ -231,8 +242,8 @@ class DiT(nn.Module):
         axes, theta = self.config.axes, self.config.rope_theta
         rope = rope_table(layout, axes, theta, tokens.device, scaling)
         x = layout.join(self.text_in(text), self._embed(tokens, layout, scaling))  # (L, D)
-        for block in self.blocks:
-            x = block(x, rows, rope, layout)
+        for i, block in enumerate(self.blocks):
+            x = block(x, rows, rope, layout, blind and i in self.config.middle)
         shift, scale = self.final_modulation(silu_rows).chunk(2, dim=1)  # (R, D) each
         return self.final(layout.video(modulate(x, shift, scale, layout)))
 

@@ -225,7 +225,7 @@ def circle(
     """
     group = model.config.vae.temporal
     noise = model.noise(frames + 1, size, seed)[None]  # the last frame is the first one again
-    denoise = model.denoiser([prompt], sampling.guidance_scale, sampling.guidance_interval)
+    denoise = sampling.denoiser(model, prompt)
     times = timesteps(sampling.steps, model.shift(noise.shape[2:]), device=model.device)
     turned, z, generator = 0, noise, torch.Generator().manual_seed(seed)
     with torch.inference_mode():

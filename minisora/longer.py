@@ -53,6 +53,7 @@ def generate_long(
         "steps": sampling.steps,
         "guidance_scale": sampling.guidance_scale,
         "guidance_interval": sampling.guidance_interval,
+        "pag_scale": sampling.pag_scale,
         "sampler": sampling.sampler,
         "progress": sampling.progress,
     }

@@ -5,6 +5,7 @@ Stands on `text` and `dit`; `objectives` trains it, `model` samples from it.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -63,6 +64,16 @@ class TextToLatent(nn.Module):
         """Token ids of each text, each (l,) with l a multiple of `TextConfig.multiple`."""
         return [self.tokenizer.encode(text) for text in texts]
 
+    def warn_of_unknown_words(self, prompts: Sequence[str]) -> None:
+        """Tell the caller's caller which words of the prompts training never showed."""
+        for prompt in prompts:
+            if unknown := self.tokenizer.unknown_words(prompt):
+                warnings.warn(
+                    f"The model never saw {', '.join(map(repr, unknown))}; such words are spelled out and will "
+                    f"hardly steer it. `minisora info` lists the words it knows.",
+                    stacklevel=4,
+                )
+
     def forward(
         self,
         tokens: Tensor,
@@ -70,10 +81,12 @@ class TextToLatent(nn.Module):
         text_ids: Tensor,
         layout: Layout,
         scaling: RopeScaling | None = None,
+        blind: bool = False,
     ) -> Tensor:
         """Clean patches (Lv, P) from noisy ones (Lv, P), levels (F,) and text ids (Lt,), packed as `layout` says.
 
-        `scaling` is for grids larger than any trained on, see `rope.RopeScaling`.
+        `scaling` is for grids larger than any trained on, see `rope.RopeScaling`; `blind` is for guidance,
+        see `dit.DiT`.
         """
         text = self.text.forward_packed(text_ids, layout)
-        return self.dit(tokens, levels, text, layout, scaling)
+        return self.dit(tokens, levels, text, layout, scaling, blind)

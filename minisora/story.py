@@ -131,6 +131,7 @@ def roll_out(
         "steps": sampling.steps,
         "guidance_scale": sampling.guidance_scale,
         "guidance_interval": list(sampling.guidance_interval),
+        "pag_scale": sampling.pag_scale,
         "sampler": sampling.sampler,
         "fps": model.config.fps,
     }

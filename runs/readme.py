@@ -13,7 +13,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout
 
 from runs.native_sizes import native_sizes
-from runs.scoreboard import scoreboard
+from runs.scoreboard import grid, scoreboard, written
 from runs.words import words
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -90,6 +90,32 @@ def table() -> str:
     return "\n".join([note, "", *lines])
 
 
+def guidance() -> str:
+    """Fidelity under several strengths of guidance, from guidance.json."""
+    return written((("guidance", "guidance", guidance_table),), "benchmarks/guidance.py")
+
+
+def guidance_table(facts: dict[str, Any]) -> str:
+    """The table and what it was measured on."""
+    part = facts["guidance"]
+    rows = [
+        [
+            *(f"{row['sampling'][key]:g}" for key in ("guidance_scale", "pag_scale")),
+            *(percent(row["generated"][key]) for key in ("digit", "direction", "same_digit")),
+        ]
+        for row in part["rows"]
+    ]
+    head = [
+        "guidance",
+        "perturbed attention",
+        "digit",
+        "direction",
+        "frames that show the same digit",
+    ]
+    note = f"{part['clips']} one-digit clips a row, from prompts that judge nothing else."
+    return f"{note}\n\n{grid(head, rows)}"
+
+
 HEADLINES = {
     "00_overview": "right in {generated_color:.0%} of generated clips: color; {generated_digit:.0%}: digit",
     "01_video_and_worlds": "next frame: {network_psnr_db:.1f} dB, copying the last: {copy_psnr_db:.1f} dB",
@@ -123,6 +149,7 @@ def lessons() -> str:
 
 TABLES = {
     "results": table,
+    "guidance": guidance,
     "scoreboard": scoreboard,
     "words": words,
     "sizes": native_sizes,

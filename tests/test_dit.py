@@ -231,6 +231,24 @@ def test_the_text_counts() -> None:
     assert (predict(dit, [(latent, levels, text.roll(1, 1))])[0] - a).abs().max() > 1e-3
 
 
+def test_tokens_of_blind_blocks_see_themselves_alone() -> None:
+    """Perturbed-attention guidance: with every block blind, a change of one patch changes one patch."""
+    dit, (latent, levels, text) = model(DiTConfig(**asdict(CONFIG) | {"depth": 1})), clips()[0]
+    packed, frames, states = prepare([(latent, levels, text)])
+    assert list(dit.config.middle) == [0] and list(DiTConfig(depth=6).middle) == [3, 4]
+
+    def change(blind: bool) -> Tensor:
+        """How much each patch of the guess changes when patch 3 of the input does."""
+        other = packed.tokens.clone()
+        other[3] += 1.0
+        a, b = (dit(x, frames, states, packed.layout, None, blind) for x in (packed.tokens, other))
+        return (a - b).abs().amax(dim=1)
+
+    seen, blind = change(False), change(True)
+    assert (seen > 1e-5).all()
+    assert blind[3] > 1e-3 and blind[:3].max() == blind[4:].max() == 0.0
+
+
 def test_shapes_are_checked() -> None:
     dit, (packed, levels, text) = model(), prepare(clips())
     for tokens, level, states in [

@@ -18,7 +18,7 @@ import minisora
 from minisora.checkpoint import CheckpointError, read_config
 from minisora.loading import load
 from minisora.model import MiniSora
-from minisora.patches import Layout
+from minisora.patches import Layout, pack, unpack
 from minisora.paths import DataError
 from minisora.sample import SAMPLERS, dpmpp_2m, guided, pyramid_schedule, timesteps
 from minisora.video import VideoClip
@@ -113,6 +113,7 @@ def test_every_sampler_runs(model: MiniSora, sampler: str) -> None:
 def test_generate_is_the_sampler_on_two_denoisers(model: MiniSora, lag: int) -> None:
     """Prompted and unprompted clips in one sequence, against each in a sequence of its own."""
     prompt, how = PROMPTS[1], {"seed": 5, "guidance_scale": 2.5, "guidance_interval": (0.3, 0.9)}
+    how["pag_scale"] = 0.0
     noise = model.noise(5, (32, 48), 5)[None]
     run = guided(model.denoiser([prompt]), model.denoiser([""]), 2.5, (0.3, 0.9))
     times = timesteps(6, model.shift(noise.shape[2:]))
@@ -137,11 +138,35 @@ def test_guidance_of_one_needs_half_the_work(
         return forward(tokens, levels, ids, layout, *rest)
 
     monkeypatch.setattr(model.net, "forward", count)
-    make(model, guidance_scale=1.0, steps=4)
+    make(model, guidance_scale=1.0, pag_scale=0.0, steps=4)
     assert clips == [1] * 4
     clips.clear()
-    make(model, guidance_scale=3.0, guidance_interval=(0.5, 1.0), steps=4)
+    make(model, guidance_scale=3.0, guidance_interval=(0.5, 1.0), pag_scale=0.0, steps=4)
     assert set(clips) == {1, 2} and clips == sorted(clips, reverse=True)  # guided, then alone
+    guided_steps = clips.count(2)
+    clips.clear()
+    make(model, guidance_scale=3.0, guidance_interval=(0.5, 1.0), pag_scale=1.0, steps=4)
+    assert clips == [2, 1] * guided_steps + [1] * (4 - guided_steps)  # the blind pass beside both
+
+
+def test_perturbed_attention_guidance_is_its_formula(model: MiniSora) -> None:
+    """2403.17377 beside classifier-free guidance: x_empty + w (x - x_empty) + s (x - x_blind)."""
+    z = model.noise(9, (32, 32), 3)[None]
+    levels = torch.tensor([[0.1, 0.4, 0.9]])  # the first lies outside the interval
+    ids = [tokens for text in (PROMPTS[1], "") for tokens in model.net.tokenize([text])]
+
+    def predict(text: Tensor, blind: bool = False) -> Tensor:
+        packed = pack([z[0]], [text], model.config.dit.patch)
+        frames = packed.frames([levels[0]])
+        out = model.net(packed.tokens, frames, packed.text_ids, packed.layout, None, blind)
+        return unpack(out, packed)[0]
+
+    seen, empty, blind = predict(ids[0]), predict(ids[1]), predict(ids[0], blind=True)
+    assert (seen - blind).abs().max() > 0.01
+    wanted = empty + 3.0 * (seen - empty) + 1.5 * (seen - blind)
+    wanted[:, 0] = seen[:, 0]
+    found = model.denoiser([PROMPTS[1]], 3.0, (0.3, 1.0), pag_scale=1.5)(z, levels)[0]
+    assert_close(found, wanted)
 
 
 def test_the_shift_grows_with_the_clip_as_in_training(model: MiniSora) -> None:
