@@ -49,6 +49,8 @@ class Settings:
     """How much to steady shapes."""
     steps: int = 30
     """Sampler steps."""
+    only: tuple[str, ...] = ()
+    """Measure these sources alone, e.g. `--only vae real`; the references need no finished model."""
     again: bool = False
     """Measure what is on file anew."""
     out: Path = RESULTS / "evaluation.json"
@@ -80,7 +82,9 @@ def main(settings: Settings) -> None:
     on_file = json.loads(settings.out.read_text()) if settings.out.exists() else {}
     known: dict[int, Any] = {}
     for name, config, source in sources(model, settings):
-        if name in on_file and not settings.again:
+        if (name in on_file and not settings.again) or (
+            settings.only and name not in settings.only
+        ):
             continue
         if config.clips not in known:
             known[config.clips] = suite.known_features(config, judges)

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from minisora.checkpoint import load_weights, save_weights
 from minisora.paths import data_file
+from minisora.train import autocast
 from minisora.worlds import COLORS, DIRECTIONS, SIZES, SPEEDS, MovingMNIST, Scene, WorldConfig
 from minisora.worlds.backgrounds import BACKGROUNDS
 
@@ -37,7 +38,7 @@ class JudgeConfig:
     """Widths of the four stages of `Judge`, and how it is trained."""
 
     widths: tuple[int, ...] = (24, 48, 96, 128)
-    steps: int = 1500
+    steps: int = 2000
     batch: int = 32
     lr: float = 3e-3
 
@@ -135,11 +136,13 @@ def train_judge(
     optimizer = torch.optim.AdamW(judge.parameters(), lr=config.lr, weight_decay=0.02)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, config.lr, total_steps=config.steps)
     judge.train()
+    judge.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]  # thrice as fast
     for step in range(config.steps):
         first = step * config.batch
         clips = [example(world, i) for i in range(first, first + config.batch)]
         videos, answers = (torch.stack(part) for part in zip(*clips, strict=True))
-        logits = judge.answers(judge(videos))
+        with autocast(videos.device):
+            logits = judge.answers(judge(videos)).float()
         loss = F.binary_cross_entropy_with_logits(logits, answers)
         optimizer.zero_grad()
         loss.backward()
