@@ -1,6 +1,6 @@
 """Trains what the metrics read clips with, into data/metrics/: the digit reader and two judges.
 
-    python runs/measures.py            what is missing; some minutes a judge on a CPU that multiplies bfloat16, half an hour on others
+    python runs/measures.py            what is missing; some minutes a judge where bfloat16 is fast
 
 None of them ever sees a generated clip, and no generator sees them.
 """
