@@ -81,7 +81,7 @@ MOVING_MNIST = Preset(
     # Half of the clips have one level for all frames, which is what teaches a clip from words alone; in the
     # others frames follow cleaner ones, so that clips can be continued and made as a roll-out.
     flow=FlowConfig(
-        shift=4.0, shift_power=0.25, t_min=0.2, pattern_weights=(0.55, 0.20, 0.15, 0.10)
+        shift=4.0, shift_power=0.25, t_min=0.2, pattern_weights=(0.50, 0.30, 0.10, 0.10)
     ),
     # Small images teach which digit is asked for, small clips how it moves, and both are cheap. They must
     # come together: after images alone, motion was still at chance when clips alone had long learned it.
@@ -114,26 +114,26 @@ MOVING_MNIST = Preset(
         ),
     ),
     mix=mixture(
-        (17, 64, 64, 0.32),
-        (1, 64, 64, 0.22),
-        (9, 48, 48, 0.08),
-        (17, 48, 48, 0.07),
-        (1, 48, 48, 0.06),
+        (17, 64, 64, 0.36),
+        (1, 64, 64, 0.17),
+        (9, 48, 48, 0.13),
+        (1, 48, 48, 0.11),
+        (17, 48, 48, 0.05),
         (9, 32, 32, 0.04),
-        (1, 32, 32, 0.04),
-        (17, 32, 96, 0.03),
-        (17, 96, 32, 0.03),
-        (17, 48, 96, 0.03),
-        (17, 96, 48, 0.03),
-        (33, 64, 64, 0.02),
-        (17, 96, 96, 0.03),
+        (1, 32, 32, 0.03),
+        (17, 32, 96, 0.025),
+        (17, 96, 32, 0.025),
+        (17, 48, 96, 0.015),
+        (17, 96, 48, 0.015),
+        (33, 64, 64, 0.015),
+        (17, 96, 96, 0.015),
     ),
     latents=60_000,
     vae_train=TrainConfig(
         steps=5000, batch=16, lr=2e-3, warmup=100, cooldown=0.4, checkpoint_every=250
     ),
     train=TrainConfig(
-        steps=7800,
+        steps=11_400,
         batch=96,
         lr=3e-3,
         warmup=100,

@@ -30,6 +30,7 @@ from .corruptions import STRENGTHS, freeze, reverse, shuffle
 JUDGE_WORLD = 70_000  # world seed of judge 0; no generator and no benchmark draws from it
 FEATURES = 128
 DAMAGE = (freeze, shuffle, reverse)  # what "in order" is learned from
+PRIOR = -3.5  # logit that most answers, being no, begin with (1708.02002, section 3.3)
 BLOCK = 16  # clips that share a kind of order in training
 
 
@@ -66,6 +67,7 @@ class Judge(nn.Module):
             nn.Linear(2 * widths[-1], FEATURES), nn.BatchNorm1d(FEATURES, affine=False)
         )
         self.answers = nn.Linear(FEATURES, sum(ANSWERS.values()))
+        nn.init.constant_(self.answers.bias, PRIOR)
 
     def forward(self, video: Tensor) -> Tensor:
         """Features (B, 128)."""
