@@ -126,6 +126,8 @@ HEADLINES = {
     "04_diffusion_transformer": "four clips by heart: {psnr_sampled:.1f} dB, mean clip {psnr_mean_clip:.1f} dB",
     "05_diffusion": "error of a learned field {plane_learned:.3f}, of a Gaussian's {plane_gaussian:.3f}",
     "06_sampling": "order of Euler {order_euler:.2f}, Heun {order_heun:.2f}, DPM-Solver++(2M) {order_dpmpp_2m:.2f}",
+    "07_text_and_recaptioning": "captions all right: trained live {all_right_live:.0%}, without alt-text first "
+    "{all_right_from_nothing:.0%}, most frequent caption {all_right_trivial:.0%}, shipped {all_right_shipped:.0%}",
     "08_editing": "what follows given frames: error with a level a frame {guess_error_level_each:.2f}, one level "
     "{guess_error_one_level:.2f}, trivial {guess_error_trivial:.2f}",
     "09_native_sizes": "no whole digit in the frame: trained on native sizes {framing_native:.0%}, on square crops "
