@@ -46,7 +46,7 @@ WHOLE_SEED, DAMAGED_SEED = 9200, 9201  # worlds of the clips compared with, and 
 ALARMS: dict[str, Callable[[Physics], bool]] = {
     "count": lambda p: not p.count_constant,
     "teleport": lambda p: _any(p, lambda t: t.teleports > 0),
-    "path": lambda p: _any(p, lambda t: t.motion is not None and t.motion.error > 1.5),
+    "path": lambda p: _any(p, lambda t: t.motion is not None and t.motion.error > 1.0),
     "speed": lambda p: _any(p, lambda t: t.speed_error > 0.5),
     "shape": lambda p: _any(p, lambda t: t.shape_change > 0.4),
     "color": lambda p: _any(p, lambda t: t.color_change > 0.35),

@@ -126,7 +126,6 @@ class MiniSora(nn.Module):
         prompts = [prompt] if isinstance(prompt, str) else list(prompt)
         self._check(prompts, frames, size, draft, draft_level, sampler)
         prompts = self.expand(prompts, frames=frames, seed=seed) if expand else prompts
-        rope = self.rope_scaling(scaling) if isinstance(scaling, str) else scaling
 
         def start(size: Size, like: Size | None = None) -> tuple[Tensor, Tensor]:
             z = torch.stack([self.noise(frames, size, seed + i, like) for i in range(len(prompts))])
@@ -136,7 +135,7 @@ class MiniSora(nn.Module):
             schedule = pyramid_schedule(times, z.shape[2], lag)
             return run(SAMPLERS[sampler](denoise, z, schedule), len(schedule) - 1, progress)
 
-        denoise = self.denoiser(prompts, guidance_scale, guidance_interval, rope, pag_scale)
+        denoise = self.denoiser(prompts, guidance_scale, guidance_interval, scaling, pag_scale)
         z, times = start(size, draft)
         if draft is not None and draft_level < 1:
             z, times = grids.continue_draft(make(*start(draft)), z, times, draft_level)
@@ -211,7 +210,7 @@ class MiniSora(nn.Module):
         prompts: Sequence[str],
         guidance_scale: float = 1.0,
         interval: tuple[float, float] = (0.0, 1.0),
-        scaling: RopeScaling | None = None,
+        scaling: RopeScaling | Literal["interpolate", "ntk"] | None = None,
         pag_scale: float = 0.0,
     ) -> Denoiser:
         """The network as a function (z (B, Z, t, h, w), levels (B, t)) -> x_hat, guided by prompts, one a clip.
@@ -222,11 +221,12 @@ class MiniSora(nn.Module):
         """
         ids = [text.to(self.device) for text in self.net.tokenize(prompts)]
         empty = [text.to(self.device) for text in self.net.tokenize([""] * len(prompts))]
+        rope = self.rope_scaling(scaling) if isinstance(scaling, str) else scaling
 
         def run(z: Tensor, levels: Tensor, texts: list[Tensor], blind: bool = False) -> Tensor:
             packed = pack(list(z), texts, self.config.dit.patch)
             frames = packed.frames(list(levels))
-            out = self.net(packed.tokens, frames, packed.text_ids, packed.layout, scaling, blind)
+            out = self.net(packed.tokens, frames, packed.text_ids, packed.layout, rope, blind)
             return torch.stack(unpack(out, packed))  # B Z t h w
 
         def denoise(z: Tensor, levels: Tensor) -> Tensor:

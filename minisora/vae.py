@@ -75,6 +75,17 @@ class CausalMix(nn.Module):
         return self.linear(torch.cat(shifted, dim=-1))
 
 
+class RMSNorm(nn.RMSNorm):
+    """RMSNorm in the precision of what comes in: under autocast mixed precisions have no fused kernel."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(channels, eps=torch.finfo(torch.float32).eps)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: (..., channels) -> the same shape."""
+        return F.rms_norm(x, self.normalized_shape, self.weight.type_as(x), self.eps)
+
+
 class Block(nn.Module):
     """Residual block: 3x3 convolution inside each frame, then causal mixing across frames.
 
@@ -84,10 +95,10 @@ class Block(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.norm_space = nn.RMSNorm(channels)
+        self.norm_space = RMSNorm(channels)
         self.conv = nn.Conv2d(channels, channels, 3, padding=1)
         self.project = nn.Linear(channels, channels)
-        self.norm_time = nn.RMSNorm(channels)
+        self.norm_time = RMSNorm(channels)
         self.mix = CausalMix(channels)
         nn.init.normal_(
             self.project.weight, std=0.1 * channels**-0.5
@@ -146,7 +157,7 @@ class Encoder(nn.Module):
         self.stages = nn.ModuleList(
             Blocks(Block(w) for _ in range(n)) for w, n in zip(widths, depths, strict=True)
         )
-        self.norm = nn.RMSNorm(widths[-1])
+        self.norm = RMSNorm(widths[-1])
         self.head = nn.Linear(widths[-1], 2 * config.latent_channels)
 
     def forward(self, x: Tensor, cache: Cache | None = None) -> Tensor:
@@ -169,7 +180,7 @@ class Decoder(nn.Module):
         self.stages = nn.ModuleList(
             Blocks(Block(w) for _ in range(n)) for w, n in zip(widths, depths, strict=True)
         )
-        self.norms = nn.ModuleList(nn.RMSNorm(w) for w in widths)
+        self.norms = nn.ModuleList(RMSNorm(w) for w in widths)
         self.expand = nn.ModuleList(
             nn.Linear(w, c * n) for w, n, c in zip(widths, sizes, outputs, strict=True)
         )

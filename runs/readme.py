@@ -79,7 +79,8 @@ def table() -> str:
     sampling, machine = fidelity["test"]["sampling"], throughput["latte"]["machine"]
     note = (
         f"{fidelity['test']['clips']} one-digit clips of each kind, detailed prompts; {sampling['sampler']}, "
-        f"{sampling['steps']} steps a latent frame, lag {sampling['lag']}, guidance {sampling['guidance_scale']}. "
+        f"{sampling['steps']} steps a latent frame, lag {sampling['lag']}, guidance {sampling['guidance_scale']}, "
+        f"perturbed attention {sampling.get('pag_scale', 0.0)}. "
         f"Best of several: chosen by the captioner (`minisora.rerank`). "
         f"In brackets: 95 % intervals. The reader is an independent classifier that reads "
         f"{fidelity['reader_on_real_test_digits']:.1%} of real test digits. "

@@ -84,8 +84,7 @@ def evaluation(facts: dict[str, Any]) -> str:
         row += [number(judge["frechet"], "{:.1f}") for judge in judges]
         row.append(number(next(iter(judges))["coverage"], "{:.0%}"))
         distances.append([TITLES[name], *row])
-    judges = list(first["distance"])
-    head = [f"kernel distance, {j}" for j in judges] + [f"Frechet distance, {j}" for j in judges]
+    head = [f"{kind} distance, {j}" for kind in ("kernel", "Frechet") for j in first["distance"]]
     physics = [
         [
             title,
@@ -99,7 +98,8 @@ def evaluation(facts: dict[str, Any]) -> str:
     note = (
         f"{first['config']['clips']} clips a row (held-out pairs and short prompts: a quarter), "
         "95 % intervals in brackets, "
-        f"{first['sampling']['steps']} steps, guidance {first['sampling']['guidance_scale']}; measured in "
+        f"{first['sampling']['steps']} steps, guidance {first['sampling']['guidance_scale']}, "
+        f"perturbed attention {first['sampling']['pag_scale']}; measured in "
         f"{first['minutes']:.0f} minutes. Short prompts: only what they state counts."
     )  # fmt: skip
     return "\n\n".join(

@@ -194,6 +194,7 @@ def test_a_large_clip_takes_over_from_its_draft(model: MiniSora) -> None:
         "seed": 3,
         "guidance_scale": 2.0,
         "guidance_interval": (0.0, 1.0),
+        "pag_scale": 0.0,
     }
     clip = model.generate("a red 3", size=(64, 48), draft=(32, 32), draft_level=0.7, **how)
     assert_close(clip.video, model.pixels(by_hand(z, times))[0], atol=1e-5, rtol=0)

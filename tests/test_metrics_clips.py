@@ -255,7 +255,7 @@ def test_temporal_damage_only_moves_frames(name: str) -> None:
         ("teleport", lambda p: any(t.teleports for t in p.tracks)),
         ("count change", lambda p: not p.count_constant),
         ("identity swap", lambda p: any(t.shape_change > 0.25 for t in p.tracks)),
-        ("shuffle", lambda p: any(t.motion and t.motion.error > 1.5 for t in p.tracks)),
+        ("shuffle", lambda p: any(t.motion and t.motion.error > 1.0 for t in p.tracks)),
     ],
 )
 def test_the_tracker_for_a_damage_fires(name: str, sees) -> None:  # type: ignore[no-untyped-def]

