@@ -15,6 +15,7 @@ import json
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ from tqdm.auto import tqdm
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout
 
 from benchmarks.common import RESULTS, machine, update_results
+from benchmarks.contestants import plain_fp32
 from benchmarks.plain import Parts, PlainDiT, plain_denoiser, plain_objective
 from minisora.config import TrainConfig
 from minisora.flow import FlowConfig
@@ -63,6 +65,7 @@ class Rung:
         parts: switches of the plain network; None takes minisora's.
         pattern_weights: of `FlowConfig`, once there is a flow.
         muon, cooldown: of `TrainConfig`.
+        bf16: train in bfloat16 where the machine is fast at it, as minisora does by default.
     """
 
     name: str
@@ -70,8 +73,10 @@ class Rung:
     pattern_weights: tuple[float, ...] = SHARED
     muon: bool = False
     cooldown: float = 0.0
+    bf16: bool = False
 
 
+OURS = Rung("+ a noise level for every frame", None, FlowConfig().pattern_weights)
 RUNGS = (
     Rung("plain DiT, DDPM, AdamW", Parts()),
     Rung("+ rectified flow, x-prediction", Parts(flow=True)),
@@ -79,9 +84,10 @@ RUNGS = (
     Rung("+ 3-D RoPE", Parts(flow=True, tokens=True, rope=True)),
     Rung("+ RMSNorm, QK-norm, SwiGLU", Parts(True, True, True, True)),
     Rung("+ one adaLN for all blocks: minisora's DiT", None),
-    Rung("+ a noise level for every frame", None, FlowConfig().pattern_weights),
-    Rung("+ cool-down", None, FlowConfig().pattern_weights, cooldown=0.4),
-    Rung("+ Muon", None, FlowConfig().pattern_weights, muon=True, cooldown=0.4),
+    OURS,
+    replace(OURS, name="+ bfloat16", bf16=True),
+    replace(OURS, name="+ cool-down", bf16=True, cooldown=0.4),
+    replace(OURS, name="+ Muon", bf16=True, cooldown=0.4, muon=True),
 )
 
 
@@ -175,7 +181,8 @@ def new_trainer(
 def seconds_a_step(net: nn.Module, objective: Objective, rung: Rung, batch: int) -> float:
     """Median time of a training step, after a warm-up; the network is left trained a little."""
     trainer = new_trainer(net, rung, 1e-4, 25, batch, 0)
-    times = [trainer.train_step(objective).seconds for _ in range(25)]
+    with nullcontext() if rung.bf16 else plain_fp32():
+        times = [trainer.train_step(objective).seconds for _ in range(25)]
     return float(np.median(times[5:]))
 
 
@@ -191,7 +198,8 @@ def climb(
     moments = [round(steps * (i + 1) / MOMENTS) for i in range(MOMENTS)]
     curve, spent = [], 0.0
     for _ in tqdm(range(steps), desc=f"{rung.name} ({lr:g}, seed {seed})", leave=False):
-        spent += trainer.train_step(objective).seconds
+        with nullcontext() if rung.bf16 else plain_fp32():
+            spent += trainer.train_step(objective).seconds
         if trainer.step in moments:
             last = {k: v.clone() for k, v in net.state_dict().items()}
             net.load_state_dict(trainer.averaged())
