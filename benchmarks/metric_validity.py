@@ -44,12 +44,14 @@ from minisora.worlds import MovingMNIST, Scene, WorldConfig
 WHOLE_SEED, DAMAGED_SEED = 9200, 9201  # worlds of the clips compared with, and of those damaged
 
 ALARMS: dict[str, Callable[[Physics], bool]] = {
-    "count": lambda p: not p.count_constant,
-    "teleport": lambda p: _any(p, lambda t: t.teleports > 0),
+    "sharpness": lambda p: p.sharpness < 0.25,
+    "grain": lambda p: p.grain > 0.02,
     "path": lambda p: _any(p, lambda t: t.motion is not None and t.motion.error > 1.0),
     "speed": lambda p: _any(p, lambda t: t.speed_error > 0.5),
-    "shape": lambda p: _any(p, lambda t: t.shape_change > 0.4),
+    "teleport": lambda p: _any(p, lambda t: t.teleports > 0),
+    "shape": lambda p: _any(p, lambda t: t.breaks > 0),
     "color": lambda p: _any(p, lambda t: t.color_change > 0.35),
+    "count": lambda p: not p.count_constant,
 }
 """Trackers as alarms, each with the limit that tells whole clips from broken ones."""
 

@@ -11,11 +11,12 @@ import torch
 from skimage.measure import label as skimage_label
 
 from minisora.metrics.corruptions import CORRUPTIONS, draw
+from minisora.metrics.linking import label_blobs
 from minisora.metrics.physics import measure_physics, move
 from minisora.metrics.reader import DigitReader, load_reader, normalize_digit, read_ink
 from minisora.metrics.reading import ATTRIBUTES, compare, read_clip, stated
 from minisora.metrics.seams import joint_change, seam_error
-from minisora.metrics.tracks import best_place, find_tracks, label_blobs
+from minisora.metrics.tracks import best_place, find_tracks
 from minisora.worlds import DigitFacts, MovingMNIST, Scene, WorldConfig
 
 CLIPS = 40
@@ -74,6 +75,28 @@ def test_a_hidden_digit_is_placed_by_what_is_left_to_see() -> None:
     assert 2 <= hidden.sum() <= 14
     steps = tracks["red"].centre - scene.positions()[:, 0]
     assert np.abs(steps[hidden] - np.median(steps[~hidden], axis=0)).max() < 1.0
+
+
+def test_a_digit_that_changes_its_color_stays_one_object() -> None:
+    scene = world(digits=1).scene(0)
+    color = next(c for c in ("red", "cyan") if c != scene.digits[0].color)
+    other = draw(replace(scene, digits=(replace(scene.digits[0], color=color),)))
+    (track,) = find_tracks(torch.cat([draw(scene)[:, :5], other[:, 5:]], dim=1))
+    assert track.present.all() and track.color == color  # that of the longer part
+    (back,) = find_tracks(torch.cat([draw(scene)[:, :5], other[:, 5:9], draw(scene)[:, 9:]], dim=1))
+    assert back.present.all() and back.color == scene.digits[0].color
+    far = torch.cat([draw(scene)[:, :8], other.flip(2, 3)[:, 8:]], dim=1)
+    assert len(find_tracks(far)) == 2
+
+
+def test_what_happens_after_another_shape_is_another_motion() -> None:
+    """The centre of mass of another digit lies elsewhere; that is no jump."""
+    scene = world(digits=1).scene(0)
+    for seed in range(6):
+        swapped = CORRUPTIONS["identity swap"](scene, 1, np.random.default_rng(seed))
+        (track,) = measure_physics(swapped).tracks
+        assert track.breaks == 1 and track.teleports == 0
+        assert track.motion is not None and track.motion.error < 1.0
 
 
 def test_best_place_finds_a_shape_that_is_half_covered() -> None:
@@ -254,7 +277,11 @@ def test_temporal_damage_only_moves_frames(name: str) -> None:
     [
         ("teleport", lambda p: any(t.teleports for t in p.tracks)),
         ("count change", lambda p: not p.count_constant),
-        ("identity swap", lambda p: any(t.shape_change > 0.25 for t in p.tracks)),
+        ("color drift", lambda p: any(t.color_change > 0.35 for t in p.tracks)),
+        ("freeze", lambda p: any(t.speed_error > 0.5 for t in p.tracks)),
+        ("blur", lambda p: p.sharpness < 0.25),
+        ("noise", lambda p: p.grain > 0.02),
+        ("identity swap", lambda p: any(t.breaks for t in p.tracks)),
         ("shuffle", lambda p: any(t.motion and t.motion.error > 1.0 for t in p.tracks)),
     ],
 )

@@ -9,7 +9,7 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from tiny import generator
 from torch import Tensor
 
-from minisora.metrics.quality import mse_per_frame, psnr, ssim
+from minisora.metrics.quality import grain, mse_per_frame, psnr, sharpness, ssim
 
 
 def pair(*shape: int, noise: float = 0.1) -> tuple[Tensor, Tensor]:
@@ -60,3 +60,19 @@ def test_what_cannot_be_compared_is_refused() -> None:
         mse_per_frame(a[0], b[0])
     with pytest.raises(ValueError, match="8x16 pixels; SSIM needs 11x11"):
         ssim(a[..., :8, :], b[..., :8, :])
+
+
+def test_grain_is_the_deviation_of_the_noise() -> None:
+    flat = torch.full((3, 4, 48, 48), 0.5)
+    noise = 0.05 * torch.randn(flat.shape, generator=torch.Generator().manual_seed(0))
+    assert grain(flat + noise) == pytest.approx(0.05, rel=0.03)
+    edges = flat.clone()
+    edges[:, :, ::12] = 1.0
+    assert grain(edges) == 0.0
+
+
+def test_sharpness_is_the_steepest_slope() -> None:
+    ramp = torch.linspace(0, 1, 11).expand(3, 5, 8, 11)
+    assert sharpness(ramp) == pytest.approx(0.1, abs=1e-6)
+    hard = (torch.arange(11) > 5).float().expand(3, 5, 8, 11)
+    assert sharpness(hard) == pytest.approx(0.5)

@@ -7,47 +7,22 @@ generated, extended, edited or real. Coordinates as in `tracks`; units are pixel
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from minisora.worlds.scene import reflect
-
+from .motion import Motion, fit_motion, walls
+from .quality import grain, sharpness
 from .tracks import Track, find_tracks
 
-FASTEST = 4.0  # px per frame along an axis that a fit considers; the world's fastest is 2.5
 CONTACT = 0.5  # px: how well it is known where a wall is
 TELEPORT = 4.0  # px: a step that is this much longer than the usual one is a jump
 TRACE = 30.0  # px of ink that may be left to see of an object and yet be too little to track
+BREAK = 0.4  # a shape that overlaps this much less than it usually does from frame to frame has become another
 CUT = 0.15  # share of its ink that an object must lack to count as cut off by the frame
-
-
-@dataclass(frozen=True)
-class Motion:
-    """The law that fits a track best: from `start`, with `velocity`, reflected by the walls.
-
-    Attributes:
-        start: (y, x) of the centre of mass in the first frame, px.
-        velocity: (y, x) in the first frame, px per frame.
-        error: root mean square distance of the track from the law, px.
-    """
-
-    start: tuple[float, float]
-    velocity: tuple[float, float]
-    error: float
-
-    @property
-    def speed(self) -> float:
-        """px per frame."""
-        return float(np.hypot(*self.velocity))
-
-    def positions(self, t: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
-        """Centres of mass (T, 2) at times t (T,), between the walls that `walls` found, px."""
-        room, velocity = np.maximum(high - low, 1e-6), np.array(self.velocity)
-        return reflect(np.array(self.start) - low, velocity, room, t[:, None], offset=low)[0]
 
 
 @dataclass(frozen=True)
@@ -61,6 +36,8 @@ class TrackPhysics:
         bounce_error: length of the difference between its velocity after a bounce and the reflected one
             before it, over the speed.
         teleports: steps that jump.
+        breaks: steps in which its shape turns into another. What comes after is taken as another object: motion,
+            speed_error and bend are those of its longest part without a break.
         shape_change: 1 - overlap (intersection over union) of its ink in neighbouring frames, moved onto each
             other, averaged.
         color_change: largest distance of its color in a frame from its mean color.
@@ -72,6 +49,7 @@ class TrackPhysics:
     bend: float
     bounce_error: float
     teleports: int
+    breaks: int
     shape_change: float
     color_change: float
     cut: float
@@ -86,6 +64,7 @@ class Physics:
         count_constant: whether it is the same in all frames; one hidden behind another counts.
         appeared, vanished: objects that come from nothing, or go.
         tracks: of each object that is seen in at least half of the frames.
+        sharpness, grain: of the pixels, see `quality`; no law of motion, but pictures must be sound as well.
     """
 
     count: int
@@ -93,6 +72,8 @@ class Physics:
     appeared: int
     vanished: int
     tracks: tuple[TrackPhysics, ...]
+    sharpness: float
+    grain: float
 
 
 def measure_physics(video: Tensor, tracks: list[Track] | None = None) -> Physics:
@@ -117,6 +98,8 @@ def measure_physics(video: Tensor, tracks: list[Track] | None = None) -> Physics
         tracks=tuple(
             track_physics(t, video, size) for t in tracks if 2 * t.present.sum() >= frames
         ),
+        sharpness=sharpness(video),
+        grain=grain(video),
     )
 
 
@@ -139,6 +122,52 @@ def _there(track: Track, others: list[Track], size: tuple[int, int]) -> np.ndarr
 
 def track_physics(track: Track, video: Tensor, size: tuple[int, int]) -> TrackPhysics:
     """Measure one object of a clip (3, T, H, W) of frames (height, width)."""
+    changes = shape_changes(track)
+    known = changes[~np.isnan(changes)]
+    broken = np.flatnonzero(changes > np.median(known) + BREAK) if len(known) else np.array([], int)
+    ends = [0, *(broken + 1).tolist(), len(track.area)]
+    flights = [flight(only(track, *ends[n : n + 2]), size) for n in range(len(ends) - 1)]
+    longest = flights[int(np.argmax(np.diff(ends)))]
+    bounces = [f.bounce_error for f in flights if not np.isnan(f.bounce_error)]
+    return TrackPhysics(
+        motion=longest.motion,
+        speed_error=longest.speed_error,
+        bend=longest.bend,
+        bounce_error=float(np.mean(bounces)) if bounces else np.nan,
+        teleports=sum(f.teleports for f in flights),
+        breaks=len(broken),
+        shape_change=float(known.mean()) if len(known) else np.nan,
+        color_change=_color_change(track, video),
+        cut=_cut(track, size),
+    )
+
+
+def only(track: Track, first: int, end: int) -> Track:
+    """The track as if it were seen in frames first, ..., end - 1 alone."""
+    inside = np.arange(len(track.area))
+    inside = (inside >= first) & (inside < end)
+    return replace(
+        track,
+        centre=np.where(inside[:, None], track.centre, np.nan),
+        box=np.where(inside[:, None], track.box, np.nan),
+        area=np.where(inside, track.area, 0),
+        clear=track.clear & inside,
+    )
+
+
+@dataclass(frozen=True)
+class Flight:
+    """How an object moves while its shape stays the same; as in `TrackPhysics`."""
+
+    motion: Motion | None
+    speed_error: float
+    bend: float
+    bounce_error: float
+    teleports: int
+
+
+def flight(track: Track, size: tuple[int, int]) -> Flight:
+    """The motion of a track in frames of (height, width)."""
     low, high = walls(track, size)
     steps, clear = np.diff(track.centre, axis=0), track.clear[:-1] & track.clear[1:]  # (T - 1, 2)
     # A bounce may fall between two frames, so what could reach the wall in one step counts as near.
@@ -149,56 +178,13 @@ def track_physics(track: Track, video: Tensor, size: tuple[int, int]) -> TrackPh
     usual = float(np.median(lengths[clear])) if clear.any() else np.nan
     speeds = lengths[free]
     enough = len(speeds) >= 2 and speeds.mean() > 0.1
-    return TrackPhysics(
+    return Flight(
         motion=fit_motion(track, low, high),
         speed_error=float(speeds.std() / speeds.mean()) if enough else np.nan,
         bend=_bend(track.centre, free),
         bounce_error=_bounce_error(steps, clear, near),
         teleports=int((lengths[clear] > usual + TELEPORT).sum()),
-        shape_change=_shape_change(track),
-        color_change=_color_change(track, video),
-        cut=_cut(track, size),
     )
-
-
-def walls(track: Track, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-    """Least and greatest (y, x) its centre of mass can have while all of it is in the frame, px."""
-    if not track.clear.any():
-        return np.zeros(2), np.array(size, float)
-    centre, box = track.centre[track.clear], track.box[track.clear]
-    before = np.median(centre - box[:, :2], axis=0)
-    after = np.median(box[:, 2:] - centre, axis=0)
-    return before, np.maximum(np.array(size) - after, before)
-
-
-def fit_motion(track: Track, low: np.ndarray, high: np.ndarray) -> Motion | None:
-    """The reflected motion nearest to a track wherever it is seen, by a search that narrows in three rounds."""
-    t = np.flatnonzero(track.present)
-    if len(t) < 3:
-        return None
-    fits = [_fit_axis(track.centre[t, a], t, low[a], high[a]) for a in (0, 1)]
-    (y, vy, error_y), (x, vx, error_x) = fits
-    return Motion((y, x), (vy, vx), float(np.sqrt(error_y + error_x)))
-
-
-def _fit_axis(
-    path: np.ndarray, t: np.ndarray, low: float, high: float
-) -> tuple[float, float, float]:
-    """Start, velocity and mean squared error along one axis."""
-    start, velocity = float(np.clip(path[0], low, high)), 0.0
-    reach_start, reach_velocity = 2.0 + FASTEST * float(t[0]), FASTEST
-    best, room = (start, velocity, np.inf), np.maximum(high - low, 1e-6)
-    for points in (81, 21, 21):
-        starts = np.clip(start + reach_start * np.linspace(-1, 1, 33), low, high)
-        velocities = velocity + reach_velocity * np.linspace(-1, 1, points)
-        grid = [g.ravel() for g in np.meshgrid(starts, velocities)]
-        paths, _ = reflect(grid[0][:, None] - low, grid[1][:, None], room, t, np.array(low))
-        errors = np.square(paths - path).mean(axis=1)
-        n = int(errors.argmin())
-        start, velocity = float(grid[0][n]), float(grid[1][n])
-        best = (start, velocity, float(errors[n]))
-        reach_start, reach_velocity = reach_start / 8, reach_velocity * 2.5 / points
-    return best
 
 
 def _bend(centre: np.ndarray, free: np.ndarray) -> float:
@@ -235,16 +221,16 @@ def _bounce_error(steps: np.ndarray, clear: np.ndarray, near: np.ndarray) -> flo
     return float(np.mean(errors)) if errors else np.nan
 
 
-def _shape_change(track: Track) -> float:
-    """1 - overlap of the ink of neighbouring clear frames, moved onto each other."""
+def shape_changes(track: Track) -> np.ndarray:
+    """(T - 1,) 1 - overlap of the ink of neighbouring clear frames, moved onto each other; NaN for others."""
+    changes = np.full(len(track.area) - 1, np.nan)
     pairs = np.flatnonzero(track.clear[:-1] & track.clear[1:])
-    if not len(pairs):
-        return float("nan")
-    moved = move(track.masks[pairs], track.centre[pairs + 1] - track.centre[pairs])
-    after = track.masks[pairs + 1]
-    both = torch.minimum(moved, after).sum(dim=(1, 2))
-    either = torch.maximum(moved, after).sum(dim=(1, 2))
-    return float((1 - both / either).mean())
+    if len(pairs):
+        moved = move(track.masks[pairs], track.centre[pairs + 1] - track.centre[pairs])
+        after = track.masks[pairs + 1]
+        both = torch.minimum(moved, after).sum(dim=(1, 2))
+        changes[pairs] = 1 - both / torch.maximum(moved, after).sum(dim=(1, 2))
+    return changes
 
 
 def move(images: Tensor, shift: np.ndarray) -> Tensor:

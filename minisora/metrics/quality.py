@@ -1,7 +1,7 @@
 """How close one clip is to another, pixel by pixel: PSNR, SSIM and the error of predicted frames.
 
 For reconstructions (VAE) and predictions (10 frames in, 10 out), where the right answer is known. Samples have
-no right answer; `distance` compares their distribution instead.
+no right answer; `distance` compares their distribution instead, and `sharpness` and `grain` need none.
 
 Shapes: videos (B, C, T, H, W) in [0, 1]. Sources: SSIM, Wang et al. 2004; MSE per frame as OpenSTL (2306.11249)
 reports it for Moving-MNIST.
@@ -78,3 +78,30 @@ def gaussian(x: Tensor) -> Tensor:
     weight = torch.exp(-0.5 * (offset / SSIM_SIGMA) ** 2)
     weight = weight / weight.sum()
     return F.conv2d(F.conv2d(x, weight.view(1, 1, -1, 1)), weight.view(1, 1, 1, -1))
+
+
+def sharpness(video: Tensor) -> float:
+    """How steep the steepest edge of a frame is, the median over frames: brightness per px, 0.5 for a hard edge.
+
+    Args:
+        video: (C, T, H, W) in [0, 1]; brightness is the largest channel.
+    """
+    light = video.amax(dim=0)
+    slope_y, slope_x = torch.gradient(light, dim=(1, 2))
+    return float(torch.hypot(slope_y, slope_x).flatten(1).amax(dim=1).median())
+
+
+def grain(video: Tensor) -> float:
+    """Standard deviation of white noise in the pixels, as estimated from them alone.
+
+    Immerkaer's mask (1996) cancels all that is smooth, so what it finds is noise and edges; the median over pixels
+    ignores the edges.
+
+    Args:
+        video: (C, T, H, W) in [0, 1].
+    """
+    mask = torch.tensor([[1.0, -2.0, 1.0], [-2.0, 4.0, -2.0], [1.0, -2.0, 1.0]])
+    found = F.conv2d(video.flatten(0, 1)[:, None], mask[None, None])
+    return float(
+        found.abs().median() / (0.6745 * 6)
+    )  # 0.6745: median of |normal|; 6: norm of the mask

@@ -18,7 +18,7 @@ from minisora.worlds import DIRECTIONS, SIZES, SPEEDS, Scene
 from minisora.worlds.backgrounds import BACKGROUNDS, background
 from minisora.worlds.captions import BACKGROUND_WORDS, DIRECTION_WORDS, SIZE_WORDS, SPEED_WORDS
 
-from .physics import Motion, fit_motion, walls
+from .motion import Motion, fit_motion, walls
 from .reader import DigitReader, read_ink
 from .tracks import Track, find_tracks, ink
 

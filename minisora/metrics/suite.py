@@ -265,8 +265,10 @@ def physics_figures(physics: Sequence[Physics]) -> dict[str, Any]:
         "something_appeared": share([clip.appeared > 0 for clip in physics]),
         "something_vanished": share([clip.vanished > 0 for clip in physics]),
         "teleported": share([track.teleports > 0 for track in tracks]),
+        "shape_broke": share([track.breaks > 0 for track in tracks]),
         "cut_off": mean([track.cut for track in tracks]),
         "path_error": mean([t.motion.error for t in tracks if t.motion]),
     }
+    figures |= {n: mean([getattr(clip, n) for clip in physics]) for n in ("sharpness", "grain")}
     names = ("speed_error", "bend", "bounce_error", "shape_change", "color_change")
     return figures | {name: mean([getattr(track, name) for track in tracks]) for name in names}

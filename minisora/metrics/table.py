@@ -9,7 +9,14 @@ from typing import Any
 
 import torch
 
-LENGTHS = ("path_error", "speed_error", "bend", "bounce_error", "shape_change", "color_change")
+SHARES = (
+    "count_constant",
+    "something_appeared",
+    "something_vanished",
+    "teleported",
+    "shape_broke",
+    "cut_off",
+)
 
 
 def run_facts() -> dict[str, Any]:
@@ -45,7 +52,7 @@ def table(report: dict[str, Any]) -> str:
         _line(f"{name} right", figure, "{:.1%}") for name, figure in report["fidelity"].items()
     ]
     for name, figure in report["physics"].items():
-        style = "{:.3f}" if name in LENGTHS else "{:.1%}"
+        style = "{:.1%}" if name in SHARES else "{:.3f}"
         lines.append(_line(name.replace("_", " "), figure, style))
     return "\n".join(lines)
 

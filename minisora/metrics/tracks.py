@@ -1,7 +1,7 @@
 """Where every digit of a clip is, frame by frame, from its pixels alone: no network, no knowledge of the facts.
 
 All colors of digits have a channel above 0.8 and all backgrounds stay below 0.4, so what is bright is ink. Ink is
-told apart by color and then by place: blobs of one color that stand apart are different objects. `physics` asks
+told apart by color and then by place (`linking`). `physics` asks
 these tracks whether they move as the world's law says.
 
 Shapes: video (3, T, H, W) in [0, 1]; y points down, x right, in pixels; pixel i covers [i, i + 1).
@@ -18,12 +18,13 @@ from torch import Tensor
 
 from minisora.worlds import COLORS
 
+from .linking import LEAST_AREA, centre_of, link
+
 BACKGROUND, FULL = (
     0.4,
     0.8,
 )  # brightest channel of the lightest background, and of the darkest digit
-LEAST_AREA = 12  # px of ink; less is a speck
-GAP = 2  # px: strokes this near belong to one object
+STROKE = 3  # px of 3 x 3 that a stroke fills, at least
 NEAR = 2  # px: objects this near may cover each other
 WHOLE = 0.95  # share of its largest area that an object near another shows if nothing hides it
 
@@ -33,7 +34,7 @@ class Track:
     """One object through a clip. Frames in which it is not there hold NaN.
 
     Attributes:
-        color: a key of `worlds.COLORS`.
+        color: a key of `worlds.COLORS`, that of most of its ink.
         centre: (T, 2) centre of mass of its ink (y, x), px; where it is partly hidden, that of its whole shape
             laid over what is left to see.
         box: (T, 4) top, left, bottom, right of its ink at half strength, px.
@@ -76,7 +77,7 @@ def split_by_color(video: Tensor) -> dict[str, Tensor]:
     """Ink of each color that the clip really has, {color: (T, H, W) in [0, 1]}.
 
     Where two digits overlap, their edges mix and look like a third color; so a color counts only if some frame
-    shows it away from all others. All ink goes to the nearest of the colors that count.
+    shows it away from all others, and in strokes, not in grains. All ink goes to the nearest of the colors that count.
     """
     strength = ink(video)
     drawn = strength > 0.5
@@ -85,6 +86,7 @@ def split_by_color(video: Tensor) -> dict[str, Tensor]:
     mine = torch.stack([index == number for number in range(len(COLORS))])  # 8 T H W
     foreign = (drawn & ~mine).float()
     alone = mine & (F.max_pool2d(foreign, 3, stride=1, padding=1) == 0)
+    alone &= 9 * F.avg_pool2d(mine.float(), 3, stride=1, padding=1) > STROKE - 0.5
     shown = alone.sum(dim=(2, 3)) >= LEAST_AREA  # 8 T
     there = shown.any(dim=1).nonzero().flatten()
     if not len(there):
@@ -97,40 +99,6 @@ def split_by_color(video: Tensor) -> dict[str, Tensor]:
     return {names[n]: strength * (nearest == n) for n in there.tolist()}
 
 
-def label_blobs(masks: Tensor) -> Tensor:
-    """Number the connected regions of boolean frames (T, H, W), from 1 up within a frame; 0 is empty.
-
-    Every pixel starts with a number of its own and takes the largest of its neighbours' until nothing changes.
-    """
-    _, height, width = masks.shape
-    own = torch.arange(1, height * width + 1, dtype=torch.float32).view(1, height, width)
-    labels = own * masks
-    while True:
-        spread = F.max_pool2d(labels[:, None], 3, stride=1, padding=1)[:, 0] * masks
-        if spread.equal(labels):
-            return labels.long()
-        labels = spread
-
-
-def blobs_of(strength: Tensor, others: Tensor) -> list[list[Tensor]]:
-    """Objects of one color in each frame: for each frame their inks (H, W), largest first.
-
-    Args:
-        strength: (T, H, W) ink of the color.
-        others: (T, H, W) ink of all other colors. It bridges gaps: what it cuts in two by passing in front is
-            still one object.
-    """
-    reach = 2 * (GAP // 2) + 1
-    drawn = torch.maximum(strength, others) > 0.5
-    grown = F.max_pool2d(drawn.float()[:, None], reach, stride=1, padding=reach // 2)[:, 0] > 0
-    frames = []
-    for frame, numbers in zip(strength, label_blobs(grown), strict=True):
-        parts = [frame * (numbers == n) for n in numbers[frame > 0.5].unique().tolist() if n]
-        parts = [p for p in parts if p.sum() >= LEAST_AREA]
-        frames.append(sorted(parts, key=lambda p: -float(p.sum())))
-    return frames
-
-
 def find_tracks(video: Tensor) -> list[Track]:
     """All objects of a clip, the longest-lived first.
 
@@ -139,44 +107,15 @@ def find_tracks(video: Tensor) -> list[Track]:
 
     Returns:
         tracks. An object that vanishes and returns where it was is one track with a hole; one that jumps is one
-        track, too, as long as its color has no other object to confuse it with.
+        track, too, as long as its color has no other object to confuse it with; so is one that changes its color
+        in its place.
     """
     inks = split_by_color(video)
     whole = sum(inks.values())  # every pixel's ink has one color
-    tracks = [
-        _measure(color, masks)
-        for color, strength in inks.items()
-        for masks in _link(blobs_of(strength, whole - strength), tuple(strength.shape))
-    ]
+    tracks = [_measure(color, masks) for color, masks in link(inks)]
     tracks = [_mark_clear(track, [o for o in tracks if o is not track]) for track in tracks]
     tracks = [_place_hidden(track, whole - track.masks) for track in tracks]
     return sorted(tracks, key=lambda track: -int(track.present.sum()))
-
-
-def _link(frames: list[list[Tensor]], shape: tuple[int, ...]) -> list[Tensor]:
-    """Follow the objects of one color from frame to frame, each to the nearest: inks (T, H, W) of each object."""
-    paths: list[Tensor] = []
-    last: list[np.ndarray] = []  # where each path was seen last
-    for t, blobs in enumerate(frames):
-        centres = [_centre(blob) for blob in blobs]
-        free = set(range(len(paths)))
-        for blob, centre in zip(blobs, centres, strict=True):
-            if free:
-                nearest = min(free, key=lambda n: float(np.hypot(*(last[n] - centre))))
-                free.discard(nearest)
-            else:
-                nearest = len(paths)
-                paths.append(torch.zeros(shape))
-                last.append(centre)
-            paths[nearest][t], last[nearest] = blob, centre
-    return paths
-
-
-def _centre(mask: Tensor) -> np.ndarray:
-    """Centre of mass (y, x) of an ink (H, W), px."""
-    rows, columns = torch.arange(mask.shape[0]) + 0.5, torch.arange(mask.shape[1]) + 0.5
-    total = mask.sum()
-    return torch.stack([mask.sum(1) @ rows, mask.sum(0) @ columns]).div(total).numpy()
 
 
 def _measure(color: str, masks: Tensor) -> Track:
@@ -185,7 +124,7 @@ def _measure(color: str, masks: Tensor) -> Track:
     centre, box = np.full((count, 2), np.nan), np.full((count, 4), np.nan)
     area = masks.sum(dim=(1, 2)).numpy()
     for t in np.flatnonzero(area):
-        centre[t] = _centre(masks[t])
+        centre[t] = centre_of(masks[t])
         box[t] = _box(masks[t])
     return Track(color, centre, box, area, area > 0, masks)
 
