@@ -1,7 +1,7 @@
 """README's scoreboard in Markdown, from what the benchmarks wrote; a part whose file is not there is left out.
 
 Every figure comes from benchmarks/results/: evaluation.json (`benchmarks/evaluation.py`), metric_validity.json,
-scaling.json and ladder.json. `runs/readme.py` puts it into README, and a test fails when the two differ.
+scaling.json, ladder.json and prediction.json. `runs/readme.py` puts it into README; a test fails when they differ.
 """
 
 from __future__ import annotations
@@ -195,11 +195,30 @@ def time_to_quality(seeds: dict[str, Any]) -> str:
     return "Time to the plain recipe's best kernel distance, three seeds: " + "; ".join(found) + "."
 
 
+def prediction(facts: dict[str, Any]) -> str:
+    """Ten frames from ten, beside what needs no model."""
+    rows = [
+        [
+            name,
+            number(row["mse"], "{:.1f}"),
+            number(row["ssim"], "{:.3f}"),
+            number(row["psnr"], "{:.1f}"),
+        ]
+        for name, row in facts["rows"].items()
+    ]
+    return (
+        "**Prediction.** Grey Moving-MNIST, the next 10 frames from 10, no prompt; "
+        f"{facts['about']['clips']} clips ({facts['about']['source']}). Trained on neither grey pairs nor prediction "
+        "alone:\n\n" + grid(["answer", "MSE a frame", "SSIM", "PSNR (dB)"], rows)
+    )
+
+
 PARTS: Parts = (
     ("evaluation", "vae", evaluation),
     ("metric_validity", "ladder", validity),
     ("scaling", "fit", scaling),
     ("ladder", "time_to_quality", ladder),
+    ("prediction", "rows", prediction),
 )
 
 

@@ -144,8 +144,8 @@ def track_physics(track: Track, video: Tensor, size: tuple[int, int]) -> TrackPh
 
 def only(track: Track, first: int, end: int) -> Track:
     """The track as if it were seen in frames first, ..., end - 1 alone."""
-    inside = np.arange(len(track.area))
-    inside = (inside >= first) & (inside < end)
+    frames = np.arange(len(track.area))
+    inside = (frames >= first) & (frames < end)
     return replace(
         track,
         centre=np.where(inside[:, None], track.centre, np.nan),
