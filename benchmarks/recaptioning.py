@@ -36,7 +36,7 @@ from tqdm.auto import tqdm
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout
 
 from benchmarks.common import RESULTS, machine, update_results
-from benchmarks.ladder import GUIDANCE, SIZE, small_judge
+from benchmarks.lab import DIGITS, GUIDANCE, SIZE, small_judge
 from minisora.caption import FILES, Style, VideoCaptioner, read_captioner
 from minisora.config import TrainConfig
 from minisora.expand import Expander, load_expander
@@ -58,7 +58,6 @@ from minisora.sample import dpmpp_2m, frame_schedule, sample, timesteps
 from minisora.train import Trainer, fit
 from minisora.worlds import VOCABULARY, MovingMNIST, Scene, WorldConfig, caption
 
-DIGITS = 1  # in every clip; two would cover each other in so small a frame
 MIX = mixture((*SIZE, 0.7), (1, *SIZE[1:], 0.3))  # images teach digits, clips how they move
 TRAIN = TrainConfig(steps=4000, batch=64, lr=3e-3, warmup=100, cooldown=0.5, muon=False)
 FLOW = replace(PRESETS["moving-mnist"].flow, pattern_weights=(1.0, 0.0, 0.0, 0.0))  # no edits here

@@ -27,7 +27,7 @@ from tqdm.auto import tqdm
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout
 
 from benchmarks.common import RESULTS, machine, update_results
-from benchmarks.ladder import GUIDANCE, PRESET, SIZE, Tools, prepare
+from benchmarks.lab import DIGITS, GUIDANCE, PRESET, SIZE, Tools, prepare
 from minisora.config import TrainConfig
 from minisora.dit import DiTConfig
 from minisora.latents import LatentDataset
@@ -53,7 +53,7 @@ class Settings:
     clips: int = 400
     """Clips that score a model."""
     work: Path = Path("outputs/ladder")
-    """Folder of the VAE, latents and judge, shared with the recipe ladder."""
+    """Folder of the latents and the judge, shared with the recipe ladder."""
     out: Path = RESULTS / "scaling.json"
     """Where results go; the figure stands beside it."""
 
@@ -113,7 +113,7 @@ def sample_path(work: Path, size: tuple[int, int], budget: int) -> Path:
 
 def save_sample(tools: Tools, path: Path) -> None:
     """Keep the model's clip of the prompt that every model is asked for."""
-    scene = MovingMNIST(WorldConfig(*SIZE, split="test", max_digits=1), seed=SHOWN).scene(0)
+    scene = MovingMNIST(WorldConfig(*SIZE, split="test", max_digits=DIGITS), seed=SHOWN).scene(0)
     torch.save(tools.make(lambda texts: tools.model.denoiser(texts, GUIDANCE), [scene], 0)[0], path)
 
 

@@ -156,17 +156,16 @@ def scaling(facts: dict[str, Any]) -> str:
 
 
 def ladder(facts: dict[str, Any]) -> str:
-    """The recipe ladder: each rung's last score, the best of its runs with seed 0; and time to quality."""
+    """The recipe ladder: each rung's last score with seed 0, and time to quality."""
     runs, names = list(facts["runs"].values()), facts["rungs"]
     rows = []
     for name in names:
-        mine = [run for run in runs if run["rung"] == name and run["seed"] == 0]
-        best = min(mine, key=lambda run: run["curve"][-1]["kernel_distance"])
-        end = best["curve"][-1]
+        mine = [r for r in runs if r["rung"] == name and r["seed"] == 0 and r["share"] == 1]
+        end = mine[0]["curve"][-1]
         row = [
             name,
-            f"{best['lr']:g}",
-            f"{best['steps']}",
+            f"{mine[0]['lr']:g}",
+            f"{mine[0]['steps']}",
             number(end | {"value": end["kernel_distance"]}, "{:.4f}"),
         ]
         rows.append([*row, *(f"{end[key]:.0%}" for key in ("digit", "color", "direction"))])

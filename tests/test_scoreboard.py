@@ -11,7 +11,7 @@ import pytest
 import torch
 from tiny import MINI, randomize
 
-from benchmarks.ladder import RUNGS, SEEDS, time_to_quality
+from benchmarks.ladder import RUNGS, SEEDS, name_of, time_to_quality
 from benchmarks.prediction import ASKED, clips, figures, futures
 from benchmarks.scaling import fit_line, frontier
 from minisora.model import MiniSora
@@ -28,8 +28,8 @@ def test_time_to_quality_compares_with_the_best_the_baseline_reaches() -> None:
     best = {RUNGS[0].name: 1e-3, RUNGS[-1].name: 3e-3}
     known = {}
     for seed in SEEDS:
-        known[f"{RUNGS[0].name} | 0.001 | {seed}"] = run([0.9, 0.5, 0.6], 10)
-        known[f"{RUNGS[-1].name} | 0.003 | {seed}"] = run([0.8, 0.4, 0.1] if seed else [0.9] * 3, 4)
+        known[name_of(RUNGS[0], 1e-3, seed)] = run([0.9, 0.5, 0.6], 10)
+        known[name_of(RUNGS[-1], 3e-3, seed)] = run([0.8, 0.4, 0.1] if seed else [0.9] * 3, 4)
     found = time_to_quality(known, best)
     assert found["seed 1"] == {
         "baseline": 0.5, "baseline_seconds": 20, "seconds": 8, "times_faster": 2.5,
