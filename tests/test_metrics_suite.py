@@ -11,8 +11,11 @@ import pytest
 import torch
 from tiny import Run, assert_one_sentence, tiny_model
 
+from benchmarks.metric_validity import DAMAGED_SEED, WHOLE_SEED, damaged, scenes
 from minisora.metrics import judge as judges
 from minisora.metrics import suite
+from minisora.metrics.corruptions import CORRUPTIONS
+from minisora.metrics.distance import kernel_distance
 from minisora.metrics.judge import (
     ANSWERS,
     DAMAGE,
@@ -174,3 +177,21 @@ def test_a_missing_judge_is_told_in_one_sentence(
     monkeypatch.setattr(judges, "data_file", lambda name: tmp_path / Path(name).name)
     result = run("evaluate", "--baseline", "real", "--clips", 2, "-o", tmp_path / "x.json")
     assert_one_sentence(result, "judge-0.safetensors")
+
+
+# ---- the shipped judges ----
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_distances_rise_with_every_kind_of_damage(number: int) -> None:
+    """`benchmarks/metric_validity.py` in small: fewer clips, and two strengths of four."""
+    judge, count = load_judge(number), 40
+    facts = scenes(DAMAGED_SEED, count)
+    world = MovingMNIST(WorldConfig(split="test", held_out="any"), seed=WHOLE_SEED)
+    with torch.inference_mode():
+        whole = judge.embed([world[i].video for i in range(count)])
+        clean = judge.embed(damaged("", 0, facts))
+        for name in list(CORRUPTIONS)[number::2]:  # each judge looks at every other kind
+            steps = [judge.embed(damaged(name, strength, facts)) for strength in (2, 4)]
+            zero, two, four = (kernel_distance(x, whole, 4).value for x in (clean, *steps))
+            assert zero < two < four, name
