@@ -133,7 +133,7 @@ MOVING_MNIST = Preset(
         steps=5000, batch=16, lr=2e-3, warmup=100, cooldown=0.4, checkpoint_every=250
     ),
     train=TrainConfig(
-        steps=11_400,
+        steps=15_400,
         batch=96,
         lr=3e-3,
         warmup=100,
