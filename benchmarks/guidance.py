@@ -24,7 +24,7 @@ from minisora.loading import checkpoint_folder, load
 from tests.reader import cached_reader
 
 SEED = 9102  # of the world whose prompts are used here and nowhere else
-SCALES = ((1.0, 0.0), (3.0, 0.0), (6.0, 0.0), (6.0, 1.0), (6.0, 2.0), (3.0, 1.0), (8.0, 1.0))
+SCALES = ((3.0, 0.0), (6.0, 0.0), (6.0, 0.5), (6.0, 1.0), (6.0, 2.0), (8.0, 0.5), (8.0, 1.0))
 
 
 @dataclass
@@ -33,7 +33,7 @@ class Settings:
 
     checkpoint: tyro.conf.Positional[str] = "moving-mnist"
     """A shipped checkpoint or a folder."""
-    clips: int = 192
+    clips: int = 288
     """Clips for each pair of scales."""
     scales: tuple[tuple[float, float], ...] = SCALES
     """Pairs of guidance_scale and pag_scale."""
