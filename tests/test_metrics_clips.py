@@ -89,6 +89,16 @@ def test_a_digit_that_changes_its_color_stays_one_object() -> None:
     assert len(find_tracks(far)) == 2
 
 
+def test_a_color_mixed_where_two_digits_touch_is_no_third_digit() -> None:
+    orange, green, yellow = ((255, 145, 20), (50, 215, 70), (255, 235, 60))
+    video = torch.zeros(3, 9, 32, 32)
+    for t in range(9):
+        paint = [(orange, slice(4, 14)), (green, slice(20, 30))]
+        for color, columns in [*paint, (yellow, slice(14, 20))] if t == 4 else paint:
+            video[:, t, 10:22, columns] = torch.tensor(color)[:, None, None] / 255
+    assert {track.color for track in find_tracks(video)} == {"orange", "green"}
+
+
 def test_what_happens_after_another_shape_is_another_motion() -> None:
     """The centre of mass of another digit lies elsewhere; that is no jump."""
     scene = world(digits=1).scene(0)

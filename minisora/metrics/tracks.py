@@ -25,6 +25,7 @@ BACKGROUND, FULL = (
     0.8,
 )  # brightest channel of the lightest background, and of the darkest digit
 STROKE = 3  # px of 3 x 3 that a stroke fills, at least
+APART = 2  # px around a color's ink without ink of another, where no edges can have mixed
 NEAR = 2  # px: objects this near may cover each other
 WHOLE = 0.95  # share of its largest area that an object near another shows if nothing hides it
 
@@ -76,8 +77,9 @@ def color_of(pixels: Tensor) -> Tensor:
 def split_by_color(video: Tensor) -> dict[str, Tensor]:
     """Ink of each color that the clip really has, {color: (T, H, W) in [0, 1]}.
 
-    Where two digits overlap, their edges mix and look like a third color; so a color counts only if some frame
-    shows it away from all others, and in strokes, not in grains. All ink goes to the nearest of the colors that count.
+    Where two digits overlap, their edges mix and look like a third color; so a color counts only if two frames
+    (of an image its only one) show it `APART` from all others, and in strokes, not in grains. All ink goes to the
+    nearest of the colors that count.
     """
     strength = ink(video)
     drawn = strength > 0.5
@@ -85,10 +87,10 @@ def split_by_color(video: Tensor) -> dict[str, Tensor]:
     index[drawn] = color_of(video[:, drawn])
     mine = torch.stack([index == number for number in range(len(COLORS))])  # 8 T H W
     foreign = (drawn & ~mine).float()
-    alone = mine & (F.max_pool2d(foreign, 3, stride=1, padding=1) == 0)
+    alone = mine & (F.max_pool2d(foreign, 2 * APART + 1, stride=1, padding=APART) == 0)
     alone &= 9 * F.avg_pool2d(mine.float(), 3, stride=1, padding=1) > STROKE - 0.5
     shown = alone.sum(dim=(2, 3)) >= LEAST_AREA  # 8 T
-    there = shown.any(dim=1).nonzero().flatten()
+    there = (shown.sum(dim=1) >= min(2, video.shape[1])).nonzero().flatten()
     if not len(there):
         return {}
     wet = strength > 0
