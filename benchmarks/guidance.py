@@ -1,30 +1,44 @@
-"""How strongly to guide: clips of the same prompts and noise under several scales, read as in `fidelity.py`.
+"""How strongly to guide: clips of the same prompts and noise under several scales, scored by the suite.
 
-    python benchmarks/guidance.py [CHECKPOINT] [--clips 192]
+    python benchmarks/guidance.py [CHECKPOINT] [--clips 288]
 
 Classifier-free guidance pulls towards the prompt, perturbed-attention guidance away from broken shapes. The defaults of
 `MiniSora.generate` are chosen by this table, on prompts of their own: those of the benchmarks that judge the
-checkpoint are others. Results go to `benchmarks/results/guidance.json` as they come.
+checkpoint are others. Results go to `benchmarks/results/guidance.json` as they come; rows on file are kept unless
+`--again` is given, as after a new checkpoint.
 """
 
 from __future__ import annotations
 
+import json
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import tyro
+from tqdm.auto import tqdm
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout, and its tests' reader
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout
 
-from benchmarks import fidelity
 from benchmarks.common import RESULTS, machine, update_results
-from benchmarks.fidelity_report import show_prompts
 from minisora.loading import checkpoint_folder, load
-from tests.reader import cached_reader
+from minisora.metrics import suite
+from minisora.metrics.judge import load_judge
+from minisora.metrics.reader import load_reader
+from minisora.metrics.table import table
 
 SEED = 9102  # of the world whose prompts are used here and nowhere else
-SCALES = ((3.0, 0.0), (6.0, 0.0), (6.0, 0.5), (6.0, 1.0), (6.0, 2.0), (8.0, 0.5), (8.0, 1.0))
+SCALES = (
+    (1.0, 0.0),
+    (3.0, 0.0),
+    (3.0, 0.5),
+    (3.0, 1.0),
+    (3.0, 1.5),
+    (4.0, 1.0),
+    (6.0, 0.0),
+    (6.0, 1.0),
+)
 
 
 @dataclass
@@ -37,28 +51,35 @@ class Settings:
     """Clips for each pair of scales."""
     scales: tuple[tuple[float, float], ...] = SCALES
     """Pairs of guidance_scale and pag_scale."""
+    again: bool = False
+    """Measure what is on file anew."""
     out: Path = RESULTS / "guidance.json"
     """Where results go."""
 
 
 def main(settings: Settings) -> None:
     """Measure every pair of scales, print and write."""
-    model = load(settings.checkpoint)
-    told = fidelity.Settings(settings.checkpoint, clips=settings.clips)
-    reader = cached_reader(told.reader)
-    rows = []
+    model, judges, reader = load(settings.checkpoint), [load_judge(0)], load_reader()
+    config = suite.EvaluationConfig(clips=settings.clips, prompt_seed=SEED)
+    about = {
+        "checkpoint": checkpoint_folder(settings.checkpoint).name,
+        "clips": settings.clips,
+        "machine": machine(),
+    }
+    rows: dict[str, Any] = {}
+    if settings.out.exists() and not settings.again:
+        rows = json.loads(settings.out.read_text())["guidance"]["rows"]
+    known = suite.known_features(config, judges)
     for guidance_scale, pag_scale in settings.scales:
-        told = replace(told, guidance_scale=guidance_scale, pag_scale=pag_scale)
-        measured = fidelity.measure_prompts(model, reader, "exclude", SEED, told)
         name = f"guidance {guidance_scale:g}, perturbed attention {pag_scale:g}"
-        show_prompts(name, measured, (*fidelity.RATES, *fidelity.MEANS))
-        rows.append({"sampling": told.sampling, "generated": measured["generated"]})
-        about = {
-            "checkpoint": checkpoint_folder(settings.checkpoint).name,
-            "world_seed": SEED,
-            "clips": settings.clips,
-            "machine": machine(),
-        }
+        if name in rows:
+            continue
+        told: dict[str, Any] = {"guidance_scale": guidance_scale, "pag_scale": pag_scale}
+        source = suite.generated(model, config, **told)
+        for scores in tqdm(suite.score(source, config, judges, reader), total=config.clips):  # noqa: B007
+            pass
+        rows[name] = {"source": name, "sampling": told} | suite.report(scores, config, known)
+        print(table(rows[name]), flush=True)
         update_results(settings.out, {"guidance": about | {"rows": rows}})
     print(f"Written to {settings.out}")
 

@@ -8,6 +8,9 @@
   damage at full strength: the matching one must, the others must not.
 - **trackers**: what the trackers and the reader say of whole clips, against the facts: their own accuracy.
 
+What to know of it: the judges were trained to notice damage of these kinds, among others (`judge.DAMAGE`), and the
+limits of the alarms were chosen on 60 clips of another world, seed 9201.
+
 Results go to `benchmarks/results/metric_validity.json`, the figure beside it.
 """
 
@@ -41,7 +44,7 @@ from minisora.metrics.suite import embed_world
 from minisora.metrics.tracks import find_tracks
 from minisora.worlds import MovingMNIST, Scene, WorldConfig
 
-WHOLE_SEED, DAMAGED_SEED = 9200, 9201  # worlds of the clips compared with, and of those damaged
+WHOLE_SEED, DAMAGED_SEED = 9200, 9202  # worlds of the clips compared with, and of those damaged
 
 ALARMS: dict[str, Callable[[Physics], bool]] = {
     "sharpness": lambda p: p.sharpness < 0.25,

@@ -29,6 +29,7 @@ from minisora.sample import (
     guide,
     in_interval,
     pyramid_schedule,
+    steady,
     timesteps,
 )
 from minisora.vae import VideoVAE
@@ -240,7 +241,7 @@ class MiniSora(nn.Module):
             if pag_scale == 0.0 or not inside:
                 return x_guided
             x_blind = run(z, levels, ids, blind=True)
-            return x_guided + guide(x_prompt, x_blind, levels, 1.0 + pag_scale, interval) - x_prompt
+            return steady(x_guided, x_prompt, x_blind, levels, pag_scale, interval)
 
         return denoise
 

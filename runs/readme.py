@@ -99,21 +99,19 @@ def guidance() -> str:
 def guidance_table(facts: dict[str, Any]) -> str:
     """The table and what it was measured on."""
     part = facts["guidance"]
+    names = ("count", "digit", "size", "direction", "speed", "all")
     rows = [
         [
             *(f"{row['sampling'][key]:g}" for key in ("guidance_scale", "pag_scale")),
-            *(percent(row["generated"][key]) for key in ("digit", "direction", "same_digit")),
+            *(f"{row['fidelity'][name]['value']:.1%}" for name in names),
+            "{value:.3f} ({low:.3f} to {high:.3f})".format(**row["distance"]["judge 0"]["kernel"]),
         ]
-        for row in part["rows"]
+        for row in part["rows"].values()
     ]
-    head = [
-        "guidance",
-        "perturbed attention",
-        "digit",
-        "direction",
-        "frames that show the same digit",
-    ]
-    note = f"{part['clips']} one-digit clips a row, from prompts that judge nothing else."
+    head = ["guidance", "perturbed attention", *names, "kernel distance, judge 0"]
+    note = (
+        f"{part['clips']} clips a row, of one or two digits, from prompts that judge nothing else."
+    )
     return f"{note}\n\n{grid(head, rows)}"
 
 

@@ -50,6 +50,7 @@ class EvaluationConfig:
         level: captions to prompt with, "detailed" or "short"; of short ones only what they state counts.
         held_out: "only" prompts with pairs of color and digit that training never showed.
         seed: the i-th clip starts from the noise of seed + i.
+        prompt_seed: of the world whose prompts are used; what is tuned is tuned on another than this one.
         draws: bootstrap draws of intervals.
     """
 
@@ -58,6 +59,7 @@ class EvaluationConfig:
     level: Level = "detailed"
     held_out: HeldOut = "exclude"
     seed: int = 0
+    prompt_seed: int = PROMPT_SEED
     draws: int = 200
 
 
@@ -75,7 +77,7 @@ class Scores:
 def prompt_world(config: EvaluationConfig) -> MovingMNIST:
     """The test world that prompts are drawn from."""
     return MovingMNIST(
-        WorldConfig(*config.size, split="test", held_out=config.held_out), PROMPT_SEED
+        WorldConfig(*config.size, split="test", held_out=config.held_out), config.prompt_seed
     )
 
 
@@ -84,7 +86,7 @@ def prompts(config: EvaluationConfig) -> tuple[list[Scene], list[str]]:
     world = prompt_world(config)
     scenes = [world.scene(i) for i in range(config.clips)]
     captions = [
-        world[i].captions(config.level, np.random.default_rng((PROMPT_SEED, i)))
+        world[i].captions(config.level, np.random.default_rng((config.prompt_seed, i)))
         for i in range(config.clips)
     ]
     return scenes, captions
