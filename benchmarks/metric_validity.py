@@ -8,8 +8,8 @@
   damage at full strength: the matching one must, the others must not.
 - **trackers**: what the trackers and the reader say of whole clips, against the facts: their own accuracy.
 
-What to know of it: the judges were trained to notice damage of these kinds, among others (`judge.DAMAGE`), and the
-limits of the alarms were chosen on 60 clips of another world, seed 9201.
+What to know of it: the judges were trained to notice three of these kinds (`judge.DAMAGE`: freeze, shuffle, reverse),
+and the limits of the alarms were chosen on 60 clips of another world, seed 9201.
 
 Results go to `benchmarks/results/metric_validity.json`, the figure beside it.
 """

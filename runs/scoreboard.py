@@ -133,8 +133,8 @@ def validity(facts: dict[str, Any]) -> str:
     return "\n\n".join(
         [
             "**Do the measures measure?** Kernel distance against four strengths of damage, "
-            f"{facts['about']['clips']} clips each. The judges were trained to notice damage of these kinds, among "
-            "others; the limits of the alarms were chosen on other clips:",
+            f"{facts['about']['clips']} clips each. Three of these kinds (freeze, shuffle, reverse) "
+            "the judges were trained to notice; the limits of the alarms were chosen on other clips:",
             grid(["damage", *judges], rows),
             "Share of clips in which each tracker raises an alarm, damage at full strength:",
             grid(["damage", *names], fired),
