@@ -26,6 +26,7 @@ class Preset:
         mix: sizes of clips and their shares of every batch, once the curriculum is over.
         curriculum: what the transformer is trained on first, at the cost of some of `train.steps`.
         latents: clips encoded to disk for each phase, in all its sizes together.
+        single_fraction: share of them that show one digit, the rest show two.
         vae_train, train: schedules of the VAE and of the diffusion transformer with its text encoder.
         vae_size: size of the world's clips from which the VAE's crops are taken.
         vae_crop: (frames, height, width) of a crop.
@@ -38,6 +39,7 @@ class Preset:
     mix: tuple[MixEntry, ...] = ()
     curriculum: tuple[Phase, ...] = ()
     latents: int = 0
+    single_fraction: float = 0.6
     vae_train: TrainConfig = field(default_factory=lambda: TrainConfig(steps=1, batch=1, lr=1e-3))
     train: TrainConfig = field(default_factory=lambda: TrainConfig(steps=1, batch=1, lr=1e-3))
     vae_size: ClipSize = field(default_factory=lambda: ClipSize(17, 64, 64))
@@ -129,11 +131,12 @@ MOVING_MNIST = Preset(
         (17, 96, 96, 0.015),
     ),
     latents=60_000,
+    single_fraction=0.5,
     vae_train=TrainConfig(
         steps=5000, batch=16, lr=2e-3, warmup=100, cooldown=0.4, checkpoint_every=250
     ),
     train=TrainConfig(
-        steps=15_400,
+        steps=19_600,
         batch=96,
         lr=3e-3,
         warmup=100,

@@ -133,8 +133,12 @@ def phased_objective(net: TextToLatent, preset: Preset, latents: Path) -> Object
 
 def build_all_latents(preset: Preset, vae: VideoVAE, folder: Path) -> Iterator[int]:
     """Stage 2: latents for each phase. Yields the number of clips done; a size is encoded only once."""
+    single = preset.single_fraction
     for number, phase in enumerate(preset.phases):
-        for done in build_latents(vae, phase.mix, preset.latents, folder, LATENT_WORLD):
+        building = build_latents(
+            vae, phase.mix, preset.latents, folder, LATENT_WORLD, single_fraction=single
+        )
+        for done in building:
             yield number * preset.latents + done
 
 
