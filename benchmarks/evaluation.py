@@ -29,7 +29,7 @@ from minisora.metrics import suite
 from minisora.metrics.judge import load_judge
 from minisora.metrics.reader import load_reader
 from minisora.metrics.table import run_facts, table
-from minisora.model import PAG_SCALE, MiniSora
+from minisora.model import GUIDANCE_SCALE, PAG_SCALE, MiniSora
 
 SAMPLING = ("steps", "guidance_scale", "pag_scale")  # what a source is told
 SHORT_CLIPS = 4  # short prompts and held-out pairs are measured on a quarter of the clips
@@ -43,7 +43,7 @@ class Settings:
     """A shipped checkpoint or a folder."""
     clips: int = 2000
     """Clips a source, and as many real ones to compare with."""
-    guidance_scale: float = 6.0
+    guidance_scale: float = GUIDANCE_SCALE
     """How closely to follow the prompt."""
     pag_scale: float = PAG_SCALE
     """How much to steady shapes."""

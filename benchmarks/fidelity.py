@@ -1,6 +1,6 @@
 """How well a checkpoint keeps what it is told: the VAE's fidelity, and what an independent reader sees.
 
-    python benchmarks/fidelity.py [CHECKPOINT] [--clips 200] [--guidance-scale 6.0] [--best-of 8] [--timing]
+    python benchmarks/fidelity.py [CHECKPOINT] [--clips 200] [--guidance-scale 4.0] [--best-of 8] [--timing]
 
 - **vae**: PSNR of reconstructions of test digits, never seen in training, and how many points of accuracy
   the digit reader loses on them.
@@ -39,7 +39,7 @@ from benchmarks.fidelity_report import show_prompts, show_vae
 from minisora.loading import checkpoint_folder, load
 from minisora.metrics.intervals import mean, share
 from minisora.metrics.reader import DigitReader, accuracy
-from minisora.model import PAG_SCALE, MiniSora
+from minisora.model import GUIDANCE_SCALE, PAG_SCALE, MiniSora
 from minisora.vae import VideoVAE
 from minisora.video import VideoClip
 from minisora.worlds import MovingMNIST, Scene, WorldConfig
@@ -73,7 +73,7 @@ class Settings:
     """Sampler steps of each latent frame."""
     lag: int = 0
     """Steps by which a latent frame starts after the one before it."""
-    guidance_scale: float = 6.0
+    guidance_scale: float = GUIDANCE_SCALE
     """1 is no guidance."""
     guidance_interval: tuple[float, float] = (0.2, 1.0)
     """Noise levels between which guidance acts."""

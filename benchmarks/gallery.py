@@ -22,7 +22,7 @@ from matplotlib import pyplot
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout, installed or not
 
 from minisora.loading import load
-from minisora.model import PAG_SCALE, MiniSora
+from minisora.model import GUIDANCE_SCALE, PAG_SCALE, MiniSora
 from minisora.video import VideoClip
 
 SQUARE, WIDE, TALL, LONG, IMAGE = (17, 64, 64), (17, 32, 96), (17, 96, 32), (33, 64, 64), (1, 64, 64)  # fmt: skip
@@ -63,7 +63,7 @@ class Settings:
     """Sampler steps of each latent frame."""
     lag: int = 0
     """Steps by which a latent frame starts after the one before it."""
-    guidance_scale: float = 6.0
+    guidance_scale: float = GUIDANCE_SCALE
     """1 is no guidance."""
     guidance_interval: tuple[float, float] = (0.2, 1.0)
     """Noise levels between which guidance acts."""

@@ -52,7 +52,7 @@ class Generate:
     """Sampler steps of each latent frame: more is slower and finer."""
     lag: int = 0
     """Steps by which a latent frame starts after the one before it; 0 makes all at once."""
-    guidance_scale: float = 6.0
+    guidance_scale: float = 4.0
     """How closely to follow the prompt; 1 is no guidance."""
     pag_scale: float = 1.0
     """How much to steady shapes (perturbed-attention guidance); 0 saves a third of the time."""

@@ -36,7 +36,7 @@ class Common:
     """The same seed gives the same result."""
     steps: int = 30
     """Sampler steps: more is slower and finer."""
-    guidance_scale: float = 6.0
+    guidance_scale: float = 4.0
     """How closely to follow the prompt; 1 is no guidance."""
     pag_scale: float = 1.0
     """How much to steady shapes (perturbed-attention guidance); 0 saves a third of the time."""

@@ -33,7 +33,7 @@ class Evaluate:
     """Sampler steps of each latent frame."""
     lag: int = 0
     """Steps by which a latent frame starts after the one before it."""
-    guidance_scale: float = 6.0
+    guidance_scale: float = 4.0
     """How closely to follow the prompt; 1 is no guidance."""
     pag_scale: float = 1.0
     """How much to steady shapes (perturbed-attention guidance); 0 saves a third of the time."""

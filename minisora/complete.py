@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from minisora.flow import add_noise, expand_levels
-from minisora.model import PAG_SCALE, MiniSora, run
+from minisora.model import GUIDANCE_SCALE, PAG_SCALE, MiniSora, run
 from minisora.sample import SAMPLERS, Denoiser, frame_schedule, timesteps
 from minisora.vae import VideoVAE
 
@@ -32,7 +32,7 @@ class Sampling:
     """How every edit samples; the fields are those of `MiniSora.generate`."""
 
     steps: int = 30
-    guidance_scale: float = 6.0
+    guidance_scale: float = GUIDANCE_SCALE
     guidance_interval: tuple[float, float] = (0.2, 1.0)
     pag_scale: float = PAG_SCALE
     sampler: str = "dpmpp_2m"

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 Size = tuple[int, int]
 """(height, width) in pixels."""
 
-PAG_SCALE = 1.0  # chosen on prompts of their own, see `benchmarks/guidance.py`
+GUIDANCE_SCALE, PAG_SCALE = 4.0, 1.0  # chosen on prompts of their own, see `benchmarks/guidance.py`
 
 
 class MiniSora(nn.Module):
@@ -79,7 +79,7 @@ class MiniSora(nn.Module):
         draft_level: float = grids.DRAFT_LEVEL,
         seed: int = 0,
         steps: int = 30,
-        guidance_scale: float = 6.0,
+        guidance_scale: float = GUIDANCE_SCALE,
         guidance_interval: tuple[float, float] = (0.2, 1.0),
         pag_scale: float = PAG_SCALE,
         sampler: str = "dpmpp_2m",

@@ -106,7 +106,7 @@ def guidance_table(facts: dict[str, Any]) -> str:
             *(f"{row['fidelity'][name]['value']:.1%}" for name in names),
             "{value:.3f} ({low:.3f} to {high:.3f})".format(**row["distance"]["judge 0"]["kernel"]),
         ]
-        for row in part["rows"].values()
+        for row in sorted(part["rows"].values(), key=lambda row: tuple(row["sampling"].values()))
     ]
     head = ["guidance", "perturbed attention", *names, "kernel distance, judge 0"]
     note = (
