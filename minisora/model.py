@@ -19,6 +19,7 @@ from minisora.checkpoint import save_weights
 from minisora.config import ClipSize
 from minisora.expand import Expander, load_expander
 from minisora.flow import token_shift
+from minisora.guidance import steady
 from minisora.network import ModelConfig, TextToLatent
 from minisora.patches import pack, token_grid, unpack
 from minisora.rope import RopeScaling
@@ -29,7 +30,6 @@ from minisora.sample import (
     guide,
     in_interval,
     pyramid_schedule,
-    steady,
     timesteps,
 )
 from minisora.vae import VideoVAE

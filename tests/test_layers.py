@@ -26,7 +26,7 @@ LAYERS = (
     ("expand",),
     ("dit",),
     ("flow",),
-    ("sample", "grids"),
+    ("sample", "grids", "guidance"),
     ("network", "presets"),
     ("hf_text",),
     ("train", "objectives"),

@@ -150,7 +150,7 @@ def test_guidance_of_one_needs_half_the_work(
 
 
 def test_perturbed_attention_guidance_is_its_formula(model: MiniSora) -> None:
-    """2403.17377 beside classifier-free guidance: x_empty + w (x - x_empty) + s (x - x_blind)."""
+    """Beside classifier-free guidance, x_empty + w (x - x_empty) + s (x - x_blind without its part along x)."""
     z = model.noise(9, (32, 32), 3)[None]
     levels = torch.tensor([[0.1, 0.4, 0.9]])  # the first lies outside the interval
     ids = [tokens for text in (PROMPTS[1], "") for tokens in model.net.tokenize([text])]
@@ -163,7 +163,9 @@ def test_perturbed_attention_guidance_is_its_formula(model: MiniSora) -> None:
 
     seen, empty, blind = predict(ids[0]), predict(ids[1]), predict(ids[0], blind=True)
     assert (seen - blind).abs().max() > 0.01
-    wanted = empty + 3.0 * (seen - empty) + 1.5 * (seen - blind)
+    away = seen - blind
+    across = away - (away * seen).sum() / seen.square().sum() * seen
+    wanted = empty + 3.0 * (seen - empty) + 1.5 * across
     wanted[:, 0] = seen[:, 0]
     found = model.denoiser([PROMPTS[1]], 3.0, (0.3, 1.0), pag_scale=1.5)(z, levels)[0]
     assert_close(found, wanted)

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from minisora import flow
 from minisora import sample as sampling
+from minisora.guidance import steady
 from minisora.sample import dpmpp_2m, euler, frame_schedule, heun, pyramid_schedule, timesteps
 
 SAMPLERS = list(sampling.SAMPLERS.values())
@@ -399,8 +400,8 @@ def test_guidance_acts_inside_the_interval_frame_by_frame() -> None:
 def test_steadying_goes_across_the_guess_and_only_inside_the_interval() -> None:
     levels = torch.tensor([[0.0, 0.5, 1.0]])
     x, cond, blind = (noise(2, 2, 3, 2, 2, seed=seed) for seed in range(3))
-    step = sampling.steady(x, cond, blind, levels, 2.0) - x
-    inside = sampling.steady(x, cond, blind, levels + 0.1, 2.0, (0.0, 2.0)) - x
+    step = steady(x, cond, blind, levels, 2.0) - x
+    inside = steady(x, cond, blind, levels + 0.1, 2.0, (0.0, 2.0)) - x
     assert (inside * cond).sum((1, 2, 3, 4)).abs().max() < 1e-9
     left_out = (2 * (cond - blind) - inside).flatten(1)
     alike = torch.cosine_similarity(left_out, cond.flatten(1)).abs()
@@ -408,7 +409,7 @@ def test_steadying_goes_across_the_guess_and_only_inside_the_interval() -> None:
     torch.testing.assert_close(step[:, :, 1:], inside[:, :, 1:])
     assert torch.equal(step[:, :, 0], torch.zeros_like(step[:, :, 0]))  # a given frame stays
     zeros = torch.zeros_like(x)
-    torch.testing.assert_close(sampling.steady(x, zeros, blind, levels, 0.0), x)
+    torch.testing.assert_close(steady(x, zeros, blind, levels, 0.0), x)
 
 
 def test_guidance_of_predictions_is_guidance_of_velocities() -> None:
