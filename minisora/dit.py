@@ -228,7 +228,7 @@ class DiT(nn.Module):
             layout: how the clips follow each other.
             scaling: for grids larger than any trained on; None extrapolates.
             blind: in the middle blocks (`DiTConfig.middle`) no token sees another. What is then predicted has
-                the looks of a clip but not its shapes: guidance away from it mends shapes, see `sample.guide`.
+                the looks of a clip but not its shapes: guidance away from it mends shapes, see `guidance.steady`.
 
         Returns:
             (Lv, P) clean patches x_hat.
