@@ -127,6 +127,8 @@ class Train:
     preset: Annotated[str | None, tyro.conf.Positional] = None
     """A name that `minisora info` lists with a training schedule; by default tiny, with --data real-video."""
     folder: Annotated[FolderOptions, tyro.conf.arg(name="")] = field(default_factory=FolderOptions)
+    start: str | None = None
+    """A shipped checkpoint or model folder to go on from, for the preset's next leg, in place of from nothing."""
     out: Annotated[Path, tyro.conf.arg(aliases=["-o"])] = Path("outputs/train")
     """Folder for training states, latents, logs and the finished model."""
     device: str = "auto"
@@ -137,20 +139,32 @@ class Train:
     def run(self) -> None:
         """Train every stage that is not finished yet."""
         from minisora.curves import plot_curves
+
+        bars = Bars(self.tensorboard)
+        if self.folder.data is None:
+            self.train_world(bars)
+        elif self.start is None:
+            train_folder(self.folder, self.preset or PRESET, self.out, self.device, bars)
+        else:
+            raise ValueError("--start goes on with a preset of Moving-MNIST; leave out --data.")
+        plot_curves(self.out, self.out / "curves.png")
+        print(f"Done. Model in {self.out / 'model'}; curves in {self.out / 'curves.png'}.")
+
+    def train_world(self, bars: Bars) -> None:
+        """Train on the Moving-MNIST world, from nothing or from `start`."""
+        from minisora.legs import begin_from, train_legs
         from minisora.presets import find_preset
         from minisora.recipe import train_all
 
-        bars = Bars(self.tensorboard)
-        if self.folder.data is not None:
-            train_folder(self.folder, self.preset or PRESET, self.out, self.device, bars)
+        preset, device = find_preset(self.preset or "tiny"), pick_device(self.device)
+        if not preset.mix:
+            needs = "needs --data" if self.preset == PRESET else "is a size only"
+            raise ValueError(f"Preset {self.preset!r} {needs}; train 'tiny' or 'moving-mnist'.")
+        if self.start is None:
+            train_all(preset, self.out, device, bars)
         else:
-            preset = find_preset(self.preset or "tiny")
-            if not preset.mix:
-                needs = "needs --data" if self.preset == PRESET else "is a size only"
-                raise ValueError(f"Preset {self.preset!r} {needs}; train 'tiny' or 'moving-mnist'.")
-            train_all(preset, self.out, pick_device(self.device), bars)
-        plot_curves(self.out, self.out / "curves.png")
-        print(f"Done. Model in {self.out / 'model'}; curves in {self.out / 'curves.png'}.")
+            begin_from(self.start, self.out)
+        train_legs(preset, self.out, device, bars)
 
 
 @dataclass

@@ -135,3 +135,24 @@ class Phase:
     batch: int
     mix: tuple[MixEntry, ...]
     detailed: float = 0.65
+
+
+@dataclass(frozen=True)
+class Leg:
+    """More training of a finished transformer (`legs`): fresh clips, a fresh optimizer, a schedule of its own.
+
+    Attributes:
+        train: the schedule.
+        mix: sizes of clips and their shares of every batch.
+        latents: clips encoded for this leg alone, in all its sizes together.
+        single_fraction: share of them that show one digit, the rest show two.
+        detailed: share of the captions that are detailed; the rest are short.
+        deeper: blocks added before it (`network.deepen`).
+    """
+
+    train: TrainConfig
+    mix: tuple[MixEntry, ...]
+    latents: int
+    single_fraction: float = 0.6
+    detailed: float = 0.6
+    deeper: int = 0

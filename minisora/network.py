@@ -5,9 +5,10 @@ Stands on `text` and `dit`; `objectives` trains it, `model` samples from it.
 
 from __future__ import annotations
 
+import copy
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from torch import Tensor, nn
@@ -90,3 +91,34 @@ class TextToLatent(nn.Module):
         """
         text = self.text.forward_packed(text_ids, layout)
         return self.dit(tokens, levels, text, layout, scaling, blind)
+
+
+def deepen(net: TextToLatent, blocks: int) -> TextToLatent:
+    """A network of more blocks that computes the same, to go on training with (LLaMA Pro, arXiv 2401.02415).
+
+    Each new block stands after one of the middle and is its copy, but for the last projections of attention and
+    MLP: they are zero, so that it begins as the identity, as every block once did.
+
+    Args:
+        net: a trained network; it is left as it is.
+        blocks: how many to add, fewer than it has.
+
+    Raises:
+        ValueError: if it has no more blocks than that.
+    """
+    old, config = net.dit.blocks, net.dit.config
+    if not 0 <= blocks < len(old):
+        raise ValueError(f"Cannot add {blocks} blocks to {len(old)}; add fewer than there are.")
+    grown = copy.deepcopy(net)
+    first = (len(old) - blocks) // 2
+    grown.dit.blocks = nn.ModuleList()
+    for place, block in enumerate(old):
+        grown.dit.blocks.append(copy.deepcopy(block))
+        if first <= place < first + blocks:
+            added = copy.deepcopy(block)
+            for last in (added.out, added.mlp.down):
+                nn.init.zeros_(last.weight)
+                nn.init.zeros_(last.bias)
+            grown.dit.blocks.append(added)
+    grown.dit.config = replace(config, depth=config.depth + blocks)
+    return grown

@@ -9,9 +9,9 @@ Sources of the shapes: DiT-XL/2 (2212.09748), CogVideoX-5B (2408.06072), Wan2.1-
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from minisora.config import ClipSize, MixEntry, Phase, TrainConfig, VAEConfig
+from minisora.config import ClipSize, Leg, MixEntry, Phase, TrainConfig, VAEConfig
 from minisora.dit import DiTConfig
 from minisora.flow import FlowConfig
 from minisora.text import TextConfig
@@ -22,12 +22,13 @@ class Preset:
     """A model and how to train it on the Moving-MNIST world.
 
     Attributes:
-        vae, text, dit, flow: the parts' configurations.
+        vae, text, dit, flow: the parts' configurations, as they are once all training is done.
         mix: sizes of clips and their shares of every batch, once the curriculum is over.
         curriculum: what the transformer is trained on first, at the cost of some of `train.steps`.
         latents: clips encoded to disk for each phase, in all its sizes together.
         single_fraction: share of them that show one digit, the rest show two.
         vae_train, train: schedules of the VAE and of the diffusion transformer with its text encoder.
+        legs: more training of the transformer after that.
         vae_size: size of the world's clips from which the VAE's crops are taken.
         vae_crop: (frames, height, width) of a crop.
     """
@@ -42,8 +43,14 @@ class Preset:
     single_fraction: float = 0.6
     vae_train: TrainConfig = field(default_factory=lambda: TrainConfig(steps=1, batch=1, lr=1e-3))
     train: TrainConfig = field(default_factory=lambda: TrainConfig(steps=1, batch=1, lr=1e-3))
+    legs: tuple[Leg, ...] = ()
     vae_size: ClipSize = field(default_factory=lambda: ClipSize(17, 64, 64))
     vae_crop: tuple[int, int, int] = (9, 32, 32)
+
+    @property
+    def first_dit(self) -> DiTConfig:
+        """The transformer before any leg has deepened it."""
+        return replace(self.dit, depth=self.dit.depth - sum(leg.deeper for leg in self.legs))
 
     @property
     def phases(self) -> tuple[Phase, ...]:
@@ -75,6 +82,32 @@ TINY = Preset(
     vae_size=ClipSize(9, 32, 32),
     vae_crop=(9, 32, 32),
 )
+
+# Clips and images of 64 px most of all, and enough of every shape that none is strange.
+_ALL_SIZES = mixture(
+    (17, 64, 64, 0.36),
+    (1, 64, 64, 0.17),
+    (9, 48, 48, 0.13),
+    (1, 48, 48, 0.11),
+    (17, 48, 48, 0.05),
+    (9, 32, 32, 0.04),
+    (1, 32, 32, 0.03),
+    (17, 32, 96, 0.025),
+    (17, 96, 32, 0.025),
+    (17, 48, 96, 0.015),
+    (17, 96, 48, 0.015),
+    (33, 64, 64, 0.015),
+    (17, 96, 96, 0.015),
+)
+
+
+def leg(number: int, steps: int, single: float) -> Leg:
+    """A leg of the shipped model: about half the first step size, falling to zero."""
+    train = TrainConfig(
+        steps, batch=96, lr=1.6e-3, warmup=100, cooldown=0.97, muon=False, seed=number
+    )
+    return Leg(train, _ALL_SIZES, latents=64_000, single_fraction=single)
+
 
 MOVING_MNIST = Preset(
     vae=VAEConfig(),
@@ -115,28 +148,13 @@ MOVING_MNIST = Preset(
             ),
         ),
     ),
-    mix=mixture(
-        (17, 64, 64, 0.36),
-        (1, 64, 64, 0.17),
-        (9, 48, 48, 0.13),
-        (1, 48, 48, 0.11),
-        (17, 48, 48, 0.05),
-        (9, 32, 32, 0.04),
-        (1, 32, 32, 0.03),
-        (17, 32, 96, 0.025),
-        (17, 96, 32, 0.025),
-        (17, 48, 96, 0.015),
-        (17, 96, 48, 0.015),
-        (33, 64, 64, 0.015),
-        (17, 96, 96, 0.015),
-    ),
+    mix=_ALL_SIZES,
     latents=60_000,
-    single_fraction=0.5,
     vae_train=TrainConfig(
         steps=5000, batch=16, lr=2e-3, warmup=100, cooldown=0.4, checkpoint_every=250
     ),
     train=TrainConfig(
-        steps=19_600,
+        steps=7800,
         batch=96,
         lr=3e-3,
         warmup=100,
@@ -144,6 +162,7 @@ MOVING_MNIST = Preset(
         muon=False,
         checkpoint_every=250,
     ),
+    legs=(leg(1, 3600, single=0.6), leg(2, 4000, single=0.6), leg(3, 4200, single=0.45)),
 )
 
 # For a folder of the user's own videos, which bring their own sizes. Real pictures are less smooth than

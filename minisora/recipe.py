@@ -1,4 +1,4 @@
-"""The whole training of a preset, from nothing to a model that `load` reads: VAE, latents, transformer.
+"""The training of a preset from nothing to a model that `load` reads: VAE, latents, transformer; `legs` go on.
 
 Each stage writes to its own place in one folder and goes on where it stopped, so the same call starts a run,
 resumes it after a kill, and does nothing once all is done:
@@ -16,7 +16,7 @@ import json
 from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,8 @@ from typing import Any
 import torch
 
 from minisora.checkpoint import load_weights, save_weights
+from minisora.config import Phase
+from minisora.flow import FlowConfig
 from minisora.latents import LatentDataset, Writer, build_latents
 from minisora.model import MiniSora
 from minisora.network import ModelConfig, TextToLatent
@@ -51,7 +53,7 @@ def seeded(seed: int) -> Iterator[None]:
 
 
 def model_config(preset: Preset) -> ModelConfig:
-    """The configuration that goes into the checkpoint of a preset trained on our world."""
+    """The configuration that goes into the checkpoint of a preset once all its training is done."""
     return ModelConfig(preset.vae, preset.text, preset.dit, preset.flow, VOCABULARY)
 
 
@@ -91,10 +93,10 @@ def train_generator(preset: Preset, folder: Path, device: torch.device) -> Itera
     if (folder / "model" / "generator.safetensors").exists():
         return
     with seeded(config.seed):
-        net = TextToLatent(preset.text, preset.dit, VOCABULARY).to(device)
+        net = TextToLatent(preset.text, preset.first_dit, VOCABULARY).to(device)
     facts: dict[str, Any] = {
         "text": asdict(preset.text),
-        "dit": asdict(preset.dit),
+        "dit": asdict(preset.first_dit),
         "flow": asdict(preset.flow),
         "mix": {str(entry.size): entry.share for entry in preset.mix},
         "curriculum": [asdict(phase) for phase in preset.curriculum],
@@ -106,7 +108,7 @@ def train_generator(preset: Preset, folder: Path, device: torch.device) -> Itera
     objective = phased_objective(net, preset, folder / "latents")
     log = folder / "log-generator.jsonl"
     yield from logged(fit(trainer, objective, folder / "generator-state"), log, trainer.step)
-    model = MiniSora(model_config(preset))
+    model = MiniSora(replace(model_config(preset), dit=preset.first_dit))
     model.vae.load_state_dict(load_vae(preset, folder / "vae.safetensors", device).state_dict())
     model.net.load_state_dict(trainer.averaged())
     seen = {entry.size: None for phase in preset.phases for entry in phase.mix}
@@ -121,14 +123,15 @@ def train_generator(preset: Preset, folder: Path, device: torch.device) -> Itera
 def phased_objective(net: TextToLatent, preset: Preset, latents: Path) -> Objective:
     """The diffusion objective of each phase of the preset, in its turn; on new captions where there are some."""
     ends = list(accumulate(phase.steps for phase in preset.phases))[:-1]
-    write: Writer = BlendedCaptions(latents) if read_plan(latents) else caption
-    objectives = [
-        diffusion_objective(
-            net, LatentDataset(latents, phase.mix, write), phase.batch, preset.flow, phase.detailed
-        )
-        for phase in preset.phases
-    ]
+    objectives = [phase_objective(net, phase, preset.flow, latents) for phase in preset.phases]
     return lambda step, generator: objectives[bisect_right(ends, step)](step, generator)
+
+
+def phase_objective(net: TextToLatent, phase: Phase, flow: FlowConfig, latents: Path) -> Objective:
+    """The diffusion objective on one mix of sizes."""
+    write: Writer = BlendedCaptions(latents) if read_plan(latents) else caption
+    dataset = LatentDataset(latents, phase.mix, write)
+    return diffusion_objective(net, dataset, phase.batch, flow, phase.detailed)
 
 
 def build_all_latents(preset: Preset, vae: VideoVAE, folder: Path) -> Iterator[int]:

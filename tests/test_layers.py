@@ -39,6 +39,7 @@ LAYERS = (
     ("story", "longer"),
     ("metrics",),
     ("recipe", "info", "curves"),
+    ("legs",),
     ("train_captioner", "train_expander", "card", "course"),
     ("footage_recipe",),
     ("arguments", "cli_edit", "cli_evaluate", "cli_words", "cli_folder"),

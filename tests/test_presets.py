@@ -6,9 +6,13 @@ import pytest
 import torch
 from tiny import MINI
 
+from minisora.checkpoint import read_config
 from minisora.dit import num_parameters
 from minisora.info import describe_presets, human, parameter_counts
+from minisora.legs import legs_done
+from minisora.loading import checkpoint_folder
 from minisora.model import MiniSora
+from minisora.network import ModelConfig
 from minisora.presets import PRESETS, find_preset
 from minisora.recipe import model_config
 from minisora.worlds import WorldConfig
@@ -48,7 +52,8 @@ def test_the_parts_of_a_preset_fit_each_other(name: str) -> None:
     assert preset.dit.text_width == preset.text.width
     assert all(phase.steps > 0 and phase.batch > 0 for phase in preset.phases)
     # Every size trains: the world makes it, the VAE and the patch take it.
-    for entry in (e for phase in preset.phases for e in phase.mix):
+    mixes = [stretch.mix for stretch in (*preset.phases, *preset.legs)]
+    for entry in (e for mix in mixes for e in mix):
         size = entry.size
         WorldConfig(size.frames, size.height, size.width)
         preset.vae.check_video((1, 3, size.frames, size.height, size.width))
@@ -62,12 +67,17 @@ def test_the_parts_of_a_preset_fit_each_other(name: str) -> None:
         )
 
 
+def test_the_shipped_model_is_what_its_preset_trains() -> None:
+    preset, folder = PRESETS["moving-mnist"], checkpoint_folder("moving-mnist")
+    config = read_config(folder / "generator.safetensors")
+    assert ModelConfig.from_dict(config) == model_config(preset)
+    assert legs_done(preset, config["facts"]["steps"]) == len(preset.legs)
+
+
 @pytest.mark.parametrize("name", ["tiny", "moving-mnist"])
 def test_a_config_survives_json(name: str) -> None:
     import json
     from dataclasses import asdict
-
-    from minisora.network import ModelConfig
 
     config = model_config(PRESETS[name])
     again = ModelConfig.from_dict(json.loads(json.dumps(asdict(config))))
