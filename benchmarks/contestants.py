@@ -64,13 +64,19 @@ def new_trainer(preset: Preset, batch: int) -> tuple[TextToLatent, Trainer]:
     return net, Trainer(net, replace(preset.train, batch=batch))
 
 
-def minisora_step(preset: Preset, dataset: LatentDataset, batch: int) -> Step:
-    """minisora's own training step: packed, with everything that `Trainer.train_step` does."""
+def minisora_step(
+    preset: Preset, dataset: LatentDataset, batch: int, shipped: bool = False
+) -> Step:
+    """minisora's own training step: packed, with everything that `Trainer.train_step` does.
+
+    Args:
+        shipped: in the precision that `minisora train` chooses on this machine; otherwise in fp32.
+    """
     net, trainer = new_trainer(preset, batch)
     objective = diffusion_objective(net, dataset, batch, preset.flow)
 
     def step() -> None:
-        with plain_fp32():
+        with nullcontext() if shipped else plain_fp32():
             trainer.train_step(objective)
 
     return step

@@ -2,7 +2,7 @@
 
     python benchmarks/throughput.py [--what latte|packing|all] [--rounds 3] [--batch 32] [--steps 10]
 
-Every figure is clips a second of whole training steps, in one process, in fp32 and eager mode. A round runs
+Every figure is clips a second of whole training steps, in one process, in eager mode. A round runs
 `steps` steps of each contestant in turn; the ratio is taken within each round, and the median over rounds
 counts. Steps before the first round are not timed. Results go to `benchmarks/results/throughput.json`.
 
@@ -10,17 +10,19 @@ counts. Steps before the first round are not timed. Results go to `benchmarks/re
 dataset within the step.
 
 - minisora's step is `Trainer.train_step` on the preset: captions tokenized and encoded by the text encoder,
-  which is trained too; noise levels for each frame, forward, loss, backward, gradient clipping, Muon and
-  AdamW, averaged weights. Its sequence holds the text tokens as well.
-- diffusers' step is `LatteTransformer3DModel` with the published Latte-1's options at our width, heads,
-  patch side and video tokens, with cross-attention to text states of our text width: DDPM noise, forward,
+  which is trained too; noise levels for each frame, forward, loss, backward, gradient clipping, the
+  preset's optimizer, averaged weights. Its sequence holds the text tokens as well. `minisora` is this step as
+  `minisora train` runs it: under bfloat16 autocast where the CPU has instructions for it. `minisora_fp32` is
+  the same without autocast.
+- diffusers' step, in fp32 as its training scripts run on a CPU, is `LatteTransformer3DModel` with the
+  published Latte-1's options at our width, heads, patch side and video tokens, with cross-attention to text states of our text width: DDPM noise, forward,
   mean squared error, backward, gradient clipping, AdamW. It is given what makes it faster: text states read
   from a table (as a user's cached text features), only as long as the longest caption of the batch and
   without a mask; no averaged weights; no learned variance.
 
-Latte counts its layers in pairs of a spatial and a temporal block. `equal_blocks`, the headline, gives it
-depth / 2 pairs, so that both networks have as many blocks as the preset's depth; `equal_layers` gives it
-`num_layers` = depth, which is twice the blocks.
+Latte counts its layers in pairs of a spatial and a temporal block. `equal_blocks`, the headline and the
+stricter reading of equal depth, gives it depth / 2 pairs, so that both networks have as many blocks as the
+preset's depth; `equal_layers` gives it `num_layers` = depth, which is twice the blocks.
 
 **packing.** The preset's mix of sizes and lengths. Packed training is minisora's own step. Padded training
 is the same network, optimizer and loss, but every clip of the batch is padded to the largest one and the
@@ -38,6 +40,7 @@ import statistics
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -64,6 +67,7 @@ from minisora.latents import LatentDataset
 from minisora.network import TextToLatent
 from minisora.patches import patchify, token_grid
 from minisora.presets import Preset, find_preset
+from minisora.train import autocast
 from minisora.worlds import VOCABULARY
 
 
@@ -95,22 +99,30 @@ def compare_with_latte(preset: Preset, settings: Settings, batch: int) -> dict[s
     depth = preset.dit.depth
     pairs = {"equal_blocks": depth // 2, "equal_layers": depth}
     models = {name: latte_model(preset, n, clip) for name, n in pairs.items()}
-    steps = {"minisora": minisora_step(preset, dataset, batch)} | {
-        name: latte_step(preset, dataset, batch, model) for name, model in models.items()
-    }
+    steps = {
+        "minisora": minisora_step(preset, dataset, batch, shipped=True),
+        "minisora_fp32": minisora_step(preset, dataset, batch),
+    } | {name: latte_step(preset, dataset, batch, model) for name, model in models.items()}
     speeds = race(steps, settings, batch)
     network, _ = new_trainer(preset, batch)
     grid = token_grid(clip[1:], preset.dit.patch)
-    ours = speeds.pop("minisora")
+    ours, fp32 = speeds.pop("minisora"), speeds.pop("minisora_fp32")
+    precision = "fp32" if isinstance(autocast(torch.device("cpu")), nullcontext) else "bfloat16"
     facts: dict[str, Any] = {
-        "counted": "whole fp32 eager training steps; minisora with its text encoder and averaged"
-        " weights, Latte with text states given and AdamW",
+        "counted": "whole eager training steps; minisora with its text encoder and averaged"
+        " weights, Latte in fp32 with text states given and AdamW",
         "clip": str(size),
         "batch": batch,
         "video_tokens": grid[0] * grid[1] * grid[2],
         "width": preset.dit.width,
-        "minisora": {"blocks": depth, "parameters": count(network), "clips_per_second": ours},
-    }  # fmt: skip
+        "minisora": {
+            "blocks": depth,
+            "parameters": count(network),
+            "precision": precision,
+            "clips_per_second": ours,
+        },
+        "minisora_fp32": {"clips_per_second": fp32},
+    }
     for name, theirs in speeds.items():
         facts[name] = {
             "latte_num_layers": pairs[name],
@@ -118,6 +130,7 @@ def compare_with_latte(preset: Preset, settings: Settings, batch: int) -> dict[s
             "parameters": count(models[name]),
             "clips_per_second": theirs,
             "ratio": ratio(ours, theirs),
+            "ratio_fp32": ratio(fp32, theirs),
         }
     return facts | {"headline": "equal_blocks", "ratio": facts["equal_blocks"]["ratio"]["median"]}
 
@@ -202,6 +215,8 @@ def show(title: str, facts: dict[str, Any], base: str, others: Sequence[str]) ->
         speed, times = statistics.median(part["clips_per_second"]), part["ratio"]
         extra = f"{part['padding_share']:.0%} padding" if "padding_share" in part else ""
         extra = extra or f"Latte with num_layers={part['latte_num_layers']}"
+        if "ratio_fp32" in part:
+            extra += f"; both in fp32 {part['ratio_fp32']['median']:.2f}"
         each = ", ".join(f"{r:.2f}" for r in times["rounds"])
         print(f"  {name:<14}{speed:>9.2f} clips/s   ratio {times['median']:.2f} ({each})  {extra}")
 

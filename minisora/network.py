@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from torch import Tensor, nn
 
 from minisora.config import VAEConfig
-from minisora.dit import DiT, DiTConfig
+from minisora.dit import Block, DiT, DiTConfig
 from minisora.flow import FlowConfig
 from minisora.patches import Layout
 from minisora.rope import RopeScaling
@@ -116,6 +116,7 @@ def deepen(net: TextToLatent, blocks: int) -> TextToLatent:
         grown.dit.blocks.append(copy.deepcopy(block))
         if first <= place < first + blocks:
             added = copy.deepcopy(block)
+            assert isinstance(added, Block)
             for last in (added.out, added.mlp.down):
                 nn.init.zeros_(last.weight)
                 nn.init.zeros_(last.bias)

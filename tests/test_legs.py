@@ -54,7 +54,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     facts = {"steps": MINI.train.steps, "clips": 60, "sizes": [[5, 32, 32]]}
     tiny_model().save(tmp_path / "model", dtype=torch.float16, **facts)
     log = tmp_path / "log-generator.jsonl"
-    log.write_text(json.dumps({"step": 9, "loss": 1.0}) + "\n")
+    log.write_text(json.dumps({"step": 9, "loss": 1.0, "clips_per_second": 50.0}) + "\n")
     return tmp_path
 
 
