@@ -15,10 +15,10 @@ dataset within the step.
   `minisora train` runs it: under bfloat16 autocast where the CPU has instructions for it. `minisora_fp32` is
   the same without autocast.
 - diffusers' step, in fp32 as its training scripts run on a CPU, is `LatteTransformer3DModel` with the
-  published Latte-1's options at our width, heads, patch side and video tokens, with cross-attention to text states of our text width: DDPM noise, forward,
-  mean squared error, backward, gradient clipping, AdamW. It is given what makes it faster: text states read
-  from a table (as a user's cached text features), only as long as the longest caption of the batch and
-  without a mask; no averaged weights; no learned variance.
+  published Latte-1's options at our width, heads, patch side and video tokens, with cross-attention to text
+  states of our text width: DDPM noise, forward, mean squared error, backward, gradient clipping, AdamW. It is
+  given what makes it faster: text states read from a table (as a user's cached text features), only as long
+  as the longest caption of the batch and without a mask; no averaged weights; no learned variance.
 
 Latte counts its layers in pairs of a spatial and a temporal block. `equal_blocks`, the headline and the
 stricter reading of equal depth, gives it depth / 2 pairs, so that both networks have as many blocks as the
@@ -107,7 +107,6 @@ def compare_with_latte(preset: Preset, settings: Settings, batch: int) -> dict[s
     network, _ = new_trainer(preset, batch)
     grid = token_grid(clip[1:], preset.dit.patch)
     ours, fp32 = speeds.pop("minisora"), speeds.pop("minisora_fp32")
-    precision = "fp32" if isinstance(autocast(torch.device("cpu")), nullcontext) else "bfloat16"
     facts: dict[str, Any] = {
         "counted": "whole eager training steps; minisora with its text encoder and averaged"
         " weights, Latte in fp32 with text states given and AdamW",
@@ -118,7 +117,7 @@ def compare_with_latte(preset: Preset, settings: Settings, batch: int) -> dict[s
         "minisora": {
             "blocks": depth,
             "parameters": count(network),
-            "precision": precision,
+            "precision": precision(),
             "clips_per_second": ours,
         },
         "minisora_fp32": {"clips_per_second": fp32},
@@ -133,6 +132,11 @@ def compare_with_latte(preset: Preset, settings: Settings, batch: int) -> dict[s
             "ratio_fp32": ratio(fp32, theirs),
         }
     return facts | {"headline": "equal_blocks", "ratio": facts["equal_blocks"]["ratio"]["median"]}
+
+
+def precision() -> str:
+    """In what `minisora train` multiplies on this machine."""
+    return "fp32" if isinstance(autocast(torch.device("cpu")), nullcontext) else "bfloat16"
 
 
 def padding_shares(

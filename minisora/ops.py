@@ -4,9 +4,9 @@ Where it stands: `patches` -> `rope`, [ops], `layers` -> `text`, `dit`.
 
 On a CPU a block spends as long on some dozens of passes over its activations as on a third of its
 matrix products, and plain autograd makes that many. So each operation stands here twice: as a few
-plain lines, which say what it means, and as a `Function` that passes over memory less often. The
-plain lines serve autocast, accelerators and `torch.compile` (which fuses them itself); the tests
-hold both to the same values and gradients.
+plain lines, which say what it means, and as a `Function` that passes over memory less often, in
+float32 also where autocast hands it bfloat16. The plain lines serve accelerators and
+`torch.compile` (which fuses them itself); the tests hold both to the same values and gradients.
 
 Legend: L packed tokens, R conditioning rows, D width, H heads, d head size, m hidden size.
 """
@@ -24,6 +24,7 @@ from minisora.patches import Layout, cached_by_layout
 from minisora.rope import rotate
 
 EPS = 1e-6
+_FUSED = (torch.float32, torch.bfloat16)
 
 
 @cached_by_layout
@@ -61,14 +62,14 @@ def modulate(x: Tensor, shift: Tensor, scale: Tensor, layout: Layout) -> Tensor:
     """rms(x) * (1 + scale) + shift, one row for each frame: (L, D), (R, D), (R, D) -> (L, D)."""
     if _plain(x, shift):
         return rms_norm(x) * _Spread.apply(1 + scale, layout) + _Spread.apply(shift, layout)
-    return _Modulate.apply(x, shift, scale, layout)
+    return _Modulate.apply(x, shift.float(), scale.float(), layout)
 
 
 def gated_add(x: Tensor, y: Tensor, gate: Tensor, layout: Layout) -> Tensor:
     """x + gate * y, one row for each frame: (L, D), (L, D), (R, D) -> (L, D)."""
     if _plain(x, y, gate):
         return x + _Spread.apply(gate, layout) * y
-    return _GatedAdd.apply(x, y, gate, layout)
+    return _GatedAdd.apply(x, y, gate.float(), layout)
 
 
 def silu_gate(gate_up: Tensor) -> Tensor:
@@ -95,12 +96,12 @@ def normalize_rotate(qkv: Tensor, scale: Tensor, table: Tensor) -> tuple[Tensor,
         q = rotate(rms_norm(q) * scale[0], table[:, None])
         k = rotate(rms_norm(k) * scale[1], table[:, None])
         return q.type_as(v), k.type_as(v), v
-    return _NormalizeRotate.apply(qkv, scale, table)
+    return _NormalizeRotate.apply(qkv, scale.float(), table.float())
 
 
 def _plain(*tensors: Tensor) -> bool:
-    """Whether the plain lines serve: anything but eager float32 on a CPU."""
-    fused = all(x.device.type == "cpu" and x.dtype == torch.float32 for x in tensors)
+    """Whether the plain lines serve: anything but eager float32, or bfloat16 of autocast, on a CPU."""
+    fused = all(x.device.type == "cpu" and x.dtype in _FUSED for x in tensors)
     return not fused or torch.compiler.is_compiling()
 
 
@@ -138,7 +139,7 @@ class _Spread(Function):
 
 def _inverse_rms(x: Tensor) -> Tensor:
     """1 / sqrt(mean(x^2) + eps) over the last dimension, kept."""
-    norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
+    norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=torch.float32)
     return norm.square_().div_(x.shape[-1]).add_(EPS).rsqrt_()
 
 
@@ -177,29 +178,26 @@ class _GatedAdd(Function):
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
         y, gate = ctx.saved_tensors
-        d_y = _spread(gate, ctx.layout).mul_(grad)
+        d_y = _spread(gate, ctx.layout).mul_(grad).to(y.dtype)
         return grad, d_y, _gather(grad * y, ctx.layout), None
 
 
 class _SiluGate(Function):
     @staticmethod
     def forward(ctx: Any, gate_up: Tensor) -> Tensor:
+        ctx.save_for_backward(gate_up)
         gate, up = gate_up.chunk(2, dim=-1)
-        sigmoid = torch.sigmoid(gate)
-        out = (gate * sigmoid).mul_(up)
-        ctx.save_for_backward(gate_up, sigmoid, out)
-        return out
+        return F.silu(gate).mul_(up)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> Tensor:
-        gate_up, sigmoid, out = ctx.saved_tensors
+        (gate_up,) = ctx.saved_tensors
         gate, up = gate_up.chunk(2, dim=-1)
         d_gate_up = torch.empty_like(gate_up)
         d_gate, d_up = d_gate_up.chunk(2, dim=-1)
-        # d out / d gate = sigmoid * up + (1 - sigmoid) * out
-        torch.lerp(out, up, sigmoid, out=d_gate).mul_(grad)
-        torch.mul(gate, sigmoid, out=d_up).mul_(grad)
+        torch.mul(F.silu(gate), grad, out=d_up)
+        torch.ops.aten.silu_backward.grad_input(grad * up, gate, grad_input=d_gate)
         return d_gate_up
 
 
@@ -214,7 +212,8 @@ class _NormalizeRotate(Function):
         out = torch.empty(qk.shape)  # empty_like would copy the gaps of the values
         torch.mul(qk, inverse, out=out).mul_(scale[:, None])
         _turn_(out, table[:, None])
-        return out[:, 0], out[:, 1], qkv[:, 2]
+        q, k = out.to(qkv.dtype).unbind(1)
+        return q, k, qkv[:, 2]
 
     @staticmethod
     @once_differentiable
@@ -224,13 +223,13 @@ class _NormalizeRotate(Function):
         d_qkv, d_scale = torch.empty_like(qkv), torch.empty_like(scale)
         backward = table * torch.tensor([1.0, -1.0])
         for i, grad in enumerate((d_q, d_k)):
-            x, r, out = qkv[:, i], inverse[:, i], d_qkv[:, i]  # (L, H, d), (L, H, 1), (L, H, d)
-            back = grad.clone(memory_format=torch.contiguous_format)
+            x, r = qkv[:, i].float(), inverse[:, i]  # (L, H, d), (L, H, 1)
+            back = grad.to(torch.float32, copy=True, memory_format=torch.contiguous_format)
             _turn_(back, backward)
             product = (x * back).view(L * H, d)
             d_scale[i] = r.reshape(1, L * H).mm(product)[0]
             along = product.mv(scale[i]).view(L, H, 1).mul_(r.pow(3)).div_(-d)
-            torch.mul(back.mul_(r), scale[i], out=out).addcmul_(x, along)
+            d_qkv[:, i] = back.mul_(r).mul_(scale[i]).addcmul_(x, along)
         d_qkv[:, 2] = d_v
         return d_qkv, d_scale, None
 
