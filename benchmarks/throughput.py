@@ -66,8 +66,8 @@ from benchmarks.contestants import (
 from minisora.latents import LatentDataset
 from minisora.network import TextToLatent
 from minisora.patches import patchify, token_grid
+from minisora.precision import autocast
 from minisora.presets import Preset, find_preset
-from minisora.train import autocast
 from minisora.worlds import VOCABULARY
 
 

@@ -22,6 +22,7 @@ from minisora.flow import token_shift
 from minisora.guidance import steady
 from minisora.network import ModelConfig, TextToLatent
 from minisora.patches import pack, token_grid, unpack
+from minisora.precision import autocast
 from minisora.rope import RopeScaling
 from minisora.sample import (
     SAMPLERS,
@@ -218,7 +219,6 @@ class MiniSora(nn.Module):
 
         With guidance the prompted and the unprompted clips go through the network in one packed sequence.
         Each prompt keeps the length it was trained at, so a clip does not depend on the rest of its batch.
-        The settings are those of `generate`; `scaling` is for grids larger than any trained on.
         """
         ids = [text.to(self.device) for text in self.net.tokenize(prompts)]
         empty = [text.to(self.device) for text in self.net.tokenize([""] * len(prompts))]
@@ -227,8 +227,9 @@ class MiniSora(nn.Module):
         def run(z: Tensor, levels: Tensor, texts: list[Tensor], blind: bool = False) -> Tensor:
             packed = pack(list(z), texts, self.config.dit.patch)
             frames = packed.frames(list(levels))
-            out = self.net(packed.tokens, frames, packed.text_ids, packed.layout, rope, blind)
-            return torch.stack(unpack(out, packed))  # B Z t h w
+            with autocast(self.device):
+                out = self.net(packed.tokens, frames, packed.text_ids, packed.layout, rope, blind)
+            return torch.stack(unpack(out.float(), packed))  # B Z t h w
 
         def denoise(z: Tensor, levels: Tensor) -> Tensor:
             inside = in_interval(levels, interval).any()

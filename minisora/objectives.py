@@ -14,7 +14,8 @@ from torch import Tensor
 from minisora.flow import FlowConfig, add_noise, flow_loss, sample_frame_levels, sample_timesteps
 from minisora.network import TextToLatent
 from minisora.patches import pack, patchify, unpack_groups
-from minisora.train import Objective, autocast
+from minisora.precision import autocast
+from minisora.train import Objective
 from minisora.vae import Posterior, VideoVAE
 
 

@@ -35,9 +35,10 @@ from minisora.language import next_token_loss
 from minisora.latents import LatentDataset, LatentGroup, build_latents, fingerprint
 from minisora.loading import checkpoint_folder, load_vae
 from minisora.patches import Packed
+from minisora.precision import autocast
 from minisora.presets import mixture
 from minisora.recipe import Show, logged, seeded
-from minisora.train import Objective, Record, Trainer, autocast, fit
+from minisora.train import Objective, Record, Trainer, fit
 from minisora.worlds import VOCABULARY, Scene, caption
 from minisora.worlds.alt_text import alt_text
 from minisora.worlds.captions import Level

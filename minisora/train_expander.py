@@ -16,8 +16,9 @@ from torch import Tensor
 from minisora.config import TrainConfig
 from minisora.expand import FILE, Expander, ExpanderConfig
 from minisora.language import next_token_loss, shift_right
+from minisora.precision import autocast
 from minisora.recipe import Show, logged, seeded
-from minisora.train import Objective, Trainer, autocast, fit
+from minisora.train import Objective, Trainer, fit
 from minisora.worlds import VOCABULARY, MovingMNIST, WorldConfig, caption
 from minisora.worlds.alt_text import mention
 

@@ -14,7 +14,7 @@ from repo import ROOT, python_files
 # From the ground up. A module imports its own layer and lower ones. `minisora/__init__.py` is the
 # face over all of them and is not listed.
 LAYERS = (
-    ("paths", "config", "sealed", "checkpoint", "optim"),
+    ("paths", "config", "precision", "sealed", "checkpoint", "optim"),
     ("worlds",),
     ("containers", "video_pixels", "video_reader", "video_encoders", "video_writer", "video"),
     ("vae", "tiling", "latents"),

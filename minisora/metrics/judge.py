@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from minisora.checkpoint import load_weights, save_weights
 from minisora.paths import data_file
-from minisora.train import autocast
+from minisora.precision import autocast
 from minisora.worlds import COLORS, DIRECTIONS, SIZES, SPEEDS, MovingMNIST, Scene, WorldConfig
 from minisora.worlds.backgrounds import BACKGROUNDS
 
