@@ -20,7 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from minisora.layers import Block, linear
+from minisora.layers import Block, attend_densely, linear
 from minisora.patches import Grid, Group, Layout, cached_by_layout
 from minisora.rope import positions, rotary_table, text_positions
 
@@ -80,12 +80,9 @@ def prefix_attention(q: Tensor, k: Tensor, v: Tensor, layout: Layout) -> Tensor:
     for group, *parts in zip(layout.groups, *(layout.split(x) for x in (q, k, v)), strict=True):
         texts = group.text_len
         qs, ks, vs = (x.transpose(1, 2) for x in parts)  # (n, H, l + S, d)
-        text = F.scaled_dot_product_attention(
-            qs[:, :, :texts], ks, vs, attn_mask=text_mask(texts, group.video_len, q.device)
-        )
-        prefix = F.scaled_dot_product_attention(
-            qs[:, :, texts:], ks[:, :, texts:], vs[:, :, texts:]
-        )
+        mask = text_mask(texts, group.video_len, q.device)
+        text = attend_densely(qs[:, :, :texts], ks, vs, mask)
+        prefix = attend_densely(qs[:, :, texts:], ks[:, :, texts:], vs[:, :, texts:])
         y = torch.cat([text, prefix], dim=2)  # (n, H, l + S, d)
         outputs.append(y.transpose(1, 2).flatten(2).flatten(0, 1))  # (n * (l + S), D)
     return torch.cat(outputs)

@@ -58,16 +58,21 @@ class QueryKeyValue(nn.Module):
         return normalize_rotate(qkv, self.scale, table)
 
 
-def attend_densely(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """softmax(q k^T / sqrt(d)) v, every query to every key: (..., S, d) three times -> (..., S, d).
+def attend_densely(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
+    """softmax(q k^T / sqrt(d)) v: queries (..., S, d), keys and values (..., S', d) -> (..., S, d).
 
     PyTorch's kernel, but for short sequences in bfloat16 on a CPU: there, in PyTorch 2.13, the kernel with its
-    gradient takes six times as long as the formula.
+    gradient takes up to six times as long as the formula.
+
+    Args:
+        mask: (S, S') bool, true where a query sees a key; by default it sees all.
     """
-    if q.device.type == "cpu" and q.dtype == torch.bfloat16 and q.shape[-2] <= _SHORT:
-        weights = torch.softmax((q / math.sqrt(q.shape[-1])) @ k.mT, dim=-1)
-        return weights @ v
-    return F.scaled_dot_product_attention(q, k, v)
+    if q.device.type == "cpu" and q.dtype == torch.bfloat16 and k.shape[-2] <= _SHORT:
+        logits = (q / math.sqrt(q.shape[-1])) @ k.mT
+        if mask is not None:
+            logits = logits.masked_fill(~mask, -math.inf)
+        return torch.softmax(logits, dim=-1) @ v
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
 
 
 def attend(

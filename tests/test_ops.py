@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 import torch
@@ -111,11 +112,14 @@ def test_all_in_bfloat16_stays_finite(name: str) -> None:
     assert all(y.isfinite().all() for y in run(function, [x.bfloat16() for x in inputs_of(shapes)]))
 
 
+@pytest.mark.parametrize("masked", [False, True])
 @pytest.mark.parametrize("tokens", [5, 600])  # by the formula, by PyTorch's kernel
-def test_attention_in_bfloat16_equals_that_in_double(tokens: int) -> None:
+def test_attention_in_bfloat16_equals_that_in_double(tokens: int, masked: bool) -> None:
     generator = torch.Generator().manual_seed(0)
     inputs = [torch.randn(2, 3, tokens, 8, generator=generator).bfloat16() for _ in range(3)]
-    half = run(attend_densely, inputs)
-    exact = run(attend_densely, [x.double() for x in inputs])
+    mask = torch.ones(tokens, tokens, dtype=torch.bool).tril() if masked else None
+    attention = partial(attend_densely, mask=mask)
+    half = run(attention, inputs)
+    exact = run(attention, [x.double() for x in inputs])
     for a, b in zip(half, exact, strict=True):
         assert a.dtype == torch.bfloat16 and (a.double() - b).norm() < 0.02 * b.norm()
