@@ -54,8 +54,8 @@ class MiniSora(nn.Module):
 
     def __init__(self, config: ModelConfig, sizes: Sequence[ClipSize] = ()) -> None:
         super().__init__()
-        self.config = config
-        self.sizes = tuple(sizes)
+        self.config, self.sizes = config, tuple(sizes)
+        self.fast = False  # True: denoise in bfloat16 where the hardware is fast at it
         self.vae = VideoVAE(config.vae)
         self.net = TextToLatent(config.text, config.dit, config.vocabulary)
         self.folder: Path | None = None  # where `load` found it, and where its expander may lie
@@ -227,7 +227,7 @@ class MiniSora(nn.Module):
         def run(z: Tensor, levels: Tensor, texts: list[Tensor], blind: bool = False) -> Tensor:
             packed = pack(list(z), texts, self.config.dit.patch)
             frames = packed.frames(list(levels))
-            with autocast(self.device):
+            with autocast(self.device, self.fast):
                 out = self.net(packed.tokens, frames, packed.text_ids, packed.layout, rope, blind)
             return torch.stack(unpack(out.float(), packed))  # B Z t h w
 

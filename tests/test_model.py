@@ -6,7 +6,6 @@ import subprocess
 import sys
 import warnings
 from collections.abc import Iterator
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -150,13 +149,6 @@ def test_guidance_of_one_needs_half_the_work(
     assert clips == [2, 1] * guided_steps + [1] * (4 - guided_steps)  # the blind pass beside both
 
 
-@pytest.fixture
-def full_precision(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Sampling in fp32 on every machine."""
-    monkeypatch.setattr("minisora.model.autocast", lambda device: nullcontext())
-
-
-@pytest.mark.usefixtures("full_precision")
 def test_perturbed_attention_guidance_is_its_formula(model: MiniSora) -> None:
     """Beside classifier-free guidance, x_empty + w (x - x_empty) + s (x - x_blind without its part along x)."""
     z = model.noise(9, (32, 32), 3)[None]
@@ -267,7 +259,6 @@ def test_saved_and_loaded_is_the_same_model(model: MiniSora, saved: Path) -> Non
     assert_close(make(again, seed=2).video, make(model, seed=2).video, atol=0)
 
 
-@pytest.mark.usefixtures("full_precision")
 def test_half_precision_on_disk_is_half_the_size_and_nearly_the_same(
     model: MiniSora, saved: Path
 ) -> None:
