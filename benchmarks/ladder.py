@@ -191,6 +191,7 @@ def time_to_quality(known: dict[str, Any], best: dict[str, float]) -> dict[str, 
             "baseline": bar,
             "baseline_seconds": target["seconds"],
             "seconds": reached[0] if reached else None,
+            "at_first_look": reached[:1] == [ours[0]["seconds"]],
             "times_faster": target["seconds"] / reached[0] if reached else None,
         }
     return found

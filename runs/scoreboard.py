@@ -185,7 +185,8 @@ def time_to_quality(seeds: dict[str, Any]) -> str:
     found = [
         f"{seed['baseline']:.4f} after {seed['baseline_seconds']:.0f} s by the first rung, after "
         + (
-            f"{seed['seconds']:.0f} s by the last ({seed['times_faster']:.1f} times sooner)"
+            f"{seed['seconds']:.0f} s by the last ({seed['times_faster']:.1f} times sooner"
+            + (", when it was first looked at)" if seed["at_first_look"] else ")")
             if seed["seconds"] is not None
             else "more than the whole time by the last"
         )

@@ -33,6 +33,7 @@ def test_time_to_quality_compares_with_the_best_the_baseline_reaches() -> None:
     found = time_to_quality(known, best)
     assert found["seed 1"] == {
         "baseline": 0.5, "baseline_seconds": 20, "seconds": 8, "times_faster": 2.5,
+        "at_first_look": False,
     }  # fmt: skip
     assert found["seed 0"]["seconds"] is None
     text = scoreboard.time_to_quality(found)
