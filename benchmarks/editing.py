@@ -79,6 +79,8 @@ class Settings:
     """Which edits to measure."""
     clips: int = 200
     """Clips of each edit; of stories a tenth."""
+    fast: bool = False
+    """Make clips in bfloat16, see `minisora.load`."""
     out: Path = RESULTS / "editing.json"
     """Where results go."""
 
@@ -116,14 +118,16 @@ class Bench:
 
 def measure_animate(bench: Bench) -> dict[str, Any]:
     """Identity kept and direction followed."""
-    kept, followed = [], []
+    kept, real, followed = [], [], []
     for i, scene in enumerate(tqdm(bench.scenes(), desc="animate")):
         clip, asked = bench.draw(scene), scene.digits[0]
         made = animate(bench.model, replace(clip, video=clip.video[:, :1]), clip.prompt, seed=i)
         seen = bench.read(made.video).digits
         kept.append(bench.shows(made.video, asked.label))
+        real.append(bench.shows(clip.video, asked.label))
         followed.append(bool(seen) and angle_between(seen[0].motion, asked.direction) < ANGLE)
-    return {"identity_kept": share(kept), "direction_followed": share(followed)}
+    figures = {"identity_kept": share(kept), "identity_real": share(real)}
+    return figures | {"direction_followed": share(followed)}
 
 
 def measure_extend(bench: Bench, length: int = 17) -> dict[str, Any]:
@@ -269,12 +273,11 @@ MEASURES: dict[str, Callable[[Bench], dict[str, Any]]] = {
 
 def main(settings: Settings) -> None:
     """Measure what is asked, and write each section as it comes."""
-    bench = Bench(load(settings.checkpoint), load_reader(), settings.clips)
+    bench = Bench(load(settings.checkpoint, fast=settings.fast), load_reader(), settings.clips)
     for name in settings.what:
         figures = MEASURES[name](bench)
-        update_results(
-            settings.out, {name: {"clips": settings.clips, "machine": machine()} | figures}
-        )
+        about = {"clips": settings.clips, "fast": settings.fast, "machine": machine()}
+        update_results(settings.out, {name: about | figures})
         print(name, figures)
     print(f"Written to {settings.out}")
 

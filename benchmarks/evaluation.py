@@ -49,6 +49,8 @@ class Settings:
     """How much to steady shapes."""
     steps: int = 30
     """Sampler steps."""
+    fast: bool = False
+    """Make clips in bfloat16, see `minisora.load`."""
     only: tuple[str, ...] = ()
     """Measure these sources alone, e.g. `--only vae real`; the references need no finished model."""
     again: bool = False
@@ -77,7 +79,7 @@ def sources(
 
 def main(settings: Settings) -> None:
     """Score every source that is not on file yet."""
-    model = load(settings.checkpoint)
+    model = load(settings.checkpoint, fast=settings.fast)
     judges, reader = [load_judge(0), load_judge(1)], load_reader()
     on_file = json.loads(settings.out.read_text()) if settings.out.exists() else {}
     known: dict[int, Any] = {}
@@ -94,7 +96,7 @@ def main(settings: Settings) -> None:
             pass
         minutes = (time.perf_counter() - started) / 60
         facts = {"source": name, "run": run_facts(), "machine": machine(), "minutes": minutes}
-        facts["sampling"] = {name: getattr(settings, name) for name in SAMPLING}
+        facts["sampling"] = {name: getattr(settings, name) for name in (*SAMPLING, "fast")}
         section = facts | suite.report(scores, config, known[config.clips])
         update_results(settings.out, {name: section})
         print(table(section), flush=True)

@@ -42,6 +42,8 @@ class Settings:
     """Clips for each pair of scales."""
     scales: tuple[tuple[float, float], ...] = SCALES
     """Pairs of guidance_scale and pag_scale."""
+    fast: bool = False
+    """Make clips in bfloat16, see `minisora.load`."""
     again: bool = False
     """Measure what is on file anew."""
     out: Path = RESULTS / "guidance.json"
@@ -50,11 +52,13 @@ class Settings:
 
 def main(settings: Settings) -> None:
     """Measure every pair of scales, print and write."""
-    model, judges, reader = load(settings.checkpoint), [load_judge(0)], load_reader()
+    model = load(settings.checkpoint, fast=settings.fast)
+    judges, reader = [load_judge(0)], load_reader()
     config = suite.EvaluationConfig(clips=settings.clips, prompt_seed=SEED)
     about = {
         "checkpoint": checkpoint_folder(settings.checkpoint).name,
         "clips": settings.clips,
+        "fast": settings.fast,
         "machine": machine(),
     }
     rows: dict[str, Any] = {}

@@ -12,6 +12,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout
 
+from runs.edits import editing
 from runs.native_sizes import native_sizes
 from runs.scoreboard import grid, scoreboard, written
 from runs.words import words
@@ -154,6 +155,7 @@ TABLES = {
     "results": table,
     "guidance": guidance,
     "scoreboard": scoreboard,
+    "editing": editing,
     "words": words,
     "sizes": native_sizes,
     "course": lessons,
