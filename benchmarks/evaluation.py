@@ -24,14 +24,15 @@ from tqdm.auto import tqdm
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout
 
 from benchmarks.common import RESULTS, machine, update_results
+from minisora.guidance import GUIDANCE_INTERVAL, GUIDANCE_SCALE, PAG_SCALE
 from minisora.loading import load
 from minisora.metrics import suite
 from minisora.metrics.judge import load_judge
 from minisora.metrics.reader import load_reader
 from minisora.metrics.table import run_facts, table
-from minisora.model import GUIDANCE_SCALE, PAG_SCALE, MiniSora
+from minisora.model import MiniSora
 
-SAMPLING = ("steps", "guidance_scale", "pag_scale")  # what a source is told
+SAMPLING = ("steps", "guidance_scale", "guidance_interval", "pag_scale")  # what a source is told
 SHORT_CLIPS = 4  # short prompts and held-out pairs are measured on a quarter of the clips
 
 
@@ -45,6 +46,8 @@ class Settings:
     """Clips a source, and as many real ones to compare with."""
     guidance_scale: float = GUIDANCE_SCALE
     """How closely to follow the prompt."""
+    guidance_interval: tuple[float, float] = GUIDANCE_INTERVAL
+    """Noise levels between which guidance acts."""
     pag_scale: float = PAG_SCALE
     """How much to steady shapes."""
     steps: int = 30

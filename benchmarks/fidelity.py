@@ -36,10 +36,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout, a
 
 from benchmarks.common import RESULTS, machine, update_results
 from benchmarks.fidelity_report import show_prompts, show_vae
+from minisora.guidance import GUIDANCE_INTERVAL, GUIDANCE_SCALE, PAG_SCALE
 from minisora.loading import checkpoint_folder, load
 from minisora.metrics.intervals import mean, share
 from minisora.metrics.reader import DigitReader, accuracy
-from minisora.model import GUIDANCE_SCALE, PAG_SCALE, MiniSora
+from minisora.model import MiniSora
 from minisora.vae import VideoVAE
 from minisora.video import VideoClip
 from minisora.worlds import MovingMNIST, Scene, WorldConfig
@@ -75,7 +76,7 @@ class Settings:
     """Steps by which a latent frame starts after the one before it."""
     guidance_scale: float = GUIDANCE_SCALE
     """1 is no guidance."""
-    guidance_interval: tuple[float, float] = (0.2, 1.0)
+    guidance_interval: tuple[float, float] = GUIDANCE_INTERVAL
     """Noise levels between which guidance acts."""
     pag_scale: float = PAG_SCALE
     """Perturbed-attention guidance; 0 is none."""

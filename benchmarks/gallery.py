@@ -21,8 +21,9 @@ from matplotlib import pyplot
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout, installed or not
 
+from minisora.guidance import GUIDANCE_INTERVAL, GUIDANCE_SCALE, PAG_SCALE
 from minisora.loading import load
-from minisora.model import GUIDANCE_SCALE, PAG_SCALE, MiniSora
+from minisora.model import MiniSora
 from minisora.video import VideoClip
 
 SQUARE, WIDE, TALL, LONG, IMAGE = (17, 64, 64), (17, 32, 96), (17, 96, 32), (33, 64, 64), (1, 64, 64)  # fmt: skip
@@ -65,7 +66,7 @@ class Settings:
     """Steps by which a latent frame starts after the one before it."""
     guidance_scale: float = GUIDANCE_SCALE
     """1 is no guidance."""
-    guidance_interval: tuple[float, float] = (0.2, 1.0)
+    guidance_interval: tuple[float, float] = GUIDANCE_INTERVAL
     """Noise levels between which guidance acts."""
     pag_scale: float = PAG_SCALE
     """Perturbed-attention guidance; 0 is none."""

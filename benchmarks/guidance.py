@@ -22,6 +22,7 @@ from tqdm.auto import tqdm
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout
 
 from benchmarks.common import RESULTS, machine, update_results
+from minisora.guidance import GUIDANCE_INTERVAL
 from minisora.loading import checkpoint_folder, load
 from minisora.metrics import suite
 from minisora.metrics.judge import load_judge
@@ -29,7 +30,14 @@ from minisora.metrics.reader import load_reader
 from minisora.metrics.table import table
 
 SEED = 9102  # of the world whose prompts are used here and nowhere else
-SCALES = ((1.0, 0.0), (4.0, 0.0), (3.0, 1.0), (4.0, 1.0), (6.0, 1.0))
+ROWS = (  # guidance scale, perturbed attention, highest noise level at which both act
+    (1.0, 0.0, 1.0),
+    (4.0, 1.0, 1.0),
+    (3.0, 1.0, 0.95),
+    (4.0, 1.0, 0.95),
+    (6.0, 1.0, 0.95),
+    (4.0, 1.0, 0.9),
+)
 
 
 @dataclass
@@ -39,9 +47,9 @@ class Settings:
     checkpoint: tyro.conf.Positional[str] = "moving-mnist"
     """A shipped checkpoint or a folder."""
     clips: int = 288
-    """Clips for each pair of scales."""
-    scales: tuple[tuple[float, float], ...] = SCALES
-    """Pairs of guidance_scale and pag_scale."""
+    """Clips a row."""
+    rows: tuple[tuple[float, float, float], ...] = ROWS
+    """guidance_scale, pag_scale and the upper end of guidance_interval."""
     fast: bool = False
     """Make clips in bfloat16, see `minisora.load`."""
     again: bool = False
@@ -51,7 +59,7 @@ class Settings:
 
 
 def main(settings: Settings) -> None:
-    """Measure every pair of scales, print and write."""
+    """Measure every row, print and write."""
     model = load(settings.checkpoint, fast=settings.fast)
     judges, reader = [load_judge(0)], load_reader()
     config = suite.EvaluationConfig(clips=settings.clips, prompt_seed=SEED)
@@ -65,11 +73,12 @@ def main(settings: Settings) -> None:
     if settings.out.exists() and not settings.again:
         rows = json.loads(settings.out.read_text())["guidance"]["rows"]
     known = suite.known_features(config, judges)
-    for guidance_scale, pag_scale in settings.scales:
-        name = f"guidance {guidance_scale:g}, perturbed attention {pag_scale:g}"
+    for guidance_scale, pag_scale, high in settings.rows:
+        name = f"guidance {guidance_scale:g}, perturbed attention {pag_scale:g}, up to {high:g}"
         if name in rows:
             continue
         told: dict[str, Any] = {"guidance_scale": guidance_scale, "pag_scale": pag_scale}
+        told["guidance_interval"] = (GUIDANCE_INTERVAL[0], high)
         source = suite.generated(model, config, **told)
         for scores in tqdm(suite.score(source, config, judges, reader), total=config.clips):  # noqa: B007
             pass

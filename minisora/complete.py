@@ -20,7 +20,8 @@ import torch
 from torch import Tensor
 
 from minisora.flow import add_noise, expand_levels
-from minisora.model import GUIDANCE_SCALE, PAG_SCALE, MiniSora, run
+from minisora.guidance import GUIDANCE_INTERVAL, GUIDANCE_SCALE, PAG_SCALE
+from minisora.model import MiniSora, run
 from minisora.sample import SAMPLERS, Denoiser, frame_schedule, timesteps
 from minisora.vae import VideoVAE
 
@@ -33,7 +34,7 @@ class Sampling:
 
     steps: int = 30
     guidance_scale: float = GUIDANCE_SCALE
-    guidance_interval: tuple[float, float] = (0.2, 1.0)
+    guidance_interval: tuple[float, float] = GUIDANCE_INTERVAL
     pag_scale: float = PAG_SCALE
     sampler: str = "dpmpp_2m"
     progress: bool | Callable[[Tensor], None] = False

@@ -19,7 +19,7 @@ from minisora.checkpoint import save_weights
 from minisora.config import ClipSize
 from minisora.expand import Expander, load_expander
 from minisora.flow import token_shift
-from minisora.guidance import steady
+from minisora.guidance import GUIDANCE_INTERVAL, GUIDANCE_SCALE, PAG_SCALE, steady
 from minisora.network import ModelConfig, TextToLatent
 from minisora.patches import pack, token_grid, unpack
 from minisora.precision import autocast
@@ -40,8 +40,6 @@ if TYPE_CHECKING:
 
 Size = tuple[int, int]
 """(height, width) in pixels."""
-
-GUIDANCE_SCALE, PAG_SCALE = 4.0, 1.0  # chosen on prompts of their own, see `benchmarks/guidance.py`
 
 
 class MiniSora(nn.Module):
@@ -81,7 +79,7 @@ class MiniSora(nn.Module):
         seed: int = 0,
         steps: int = 30,
         guidance_scale: float = GUIDANCE_SCALE,
-        guidance_interval: tuple[float, float] = (0.2, 1.0),
+        guidance_interval: tuple[float, float] = GUIDANCE_INTERVAL,
         pag_scale: float = PAG_SCALE,
         sampler: str = "dpmpp_2m",
         lag: int = 0,

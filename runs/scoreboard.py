@@ -103,7 +103,8 @@ def evaluation(facts: dict[str, Any]) -> str:
         f"{first['config']['clips']} clips a row (held-out pairs and short prompts: a quarter), "
         "95 % intervals in brackets, "
         f"{first['sampling']['steps']} steps, guidance {first['sampling']['guidance_scale']}, "
-        f"perturbed attention {first['sampling']['pag_scale']}. Short prompts: only what they state counts."
+        f"perturbed attention {first['sampling']['pag_scale']}, both up to level "
+        f"{first['sampling']['guidance_interval'][1]:g}. Short prompts: only what they state counts."
     )  # fmt: skip
     return "\n\n".join(
         [

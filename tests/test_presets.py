@@ -19,7 +19,7 @@ from minisora.worlds import WorldConfig
 
 PARAMETERS = {
     "tiny": {"vae": 301_904, "text": 67_392, "dit": 878_496},
-    "moving-mnist": {"vae": 2_367_712, "text": 381_568, "dit": 2_686_688},
+    "moving-mnist": {"vae": 2_367_712, "text": 381_568, "dit": 4_170_976},
     "real-video": {"vae": 4_708_496, "text": 381_568, "dit": 6_046_016},
     "base": {"vae": 2_371_312, "text": 15_993_600, "dit": 34_660_416},
     "dit-xl": {"vae": 43_917_072, "text": 126_539_264, "dit": 461_193_856},
