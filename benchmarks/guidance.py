@@ -33,9 +33,7 @@ SEED = 9102  # of the world whose prompts are used here and nowhere else
 ROWS = (  # guidance scale, perturbed attention, highest noise level at which both act
     (1.0, 0.0, 1.0),
     (4.0, 1.0, 1.0),
-    (3.0, 1.0, 0.95),
     (4.0, 1.0, 0.95),
-    (6.0, 1.0, 0.95),
     (4.0, 1.0, 0.9),
 )
 

@@ -164,7 +164,7 @@ def test_perturbed_attention_guidance_is_its_formula(model: MiniSora) -> None:
     seen, empty, blind = predict(ids[0]), predict(ids[1]), predict(ids[0], blind=True)
     assert (seen - blind).abs().max() > 0.01
     away = seen - blind
-    across = away - (away * seen).sum() / seen.square().sum() * seen
+    across = away - (away * seen).sum(0) / seen.square().sum(0) * seen  # at each position
     wanted = empty + 3.0 * (seen - empty) + 1.5 * across
     wanted[:, 0] = seen[:, 0]
     found = model.denoiser([PROMPTS[1]], 3.0, (0.3, 1.0), pag_scale=1.5)(z, levels)[0]
