@@ -48,6 +48,7 @@ from tests.reader import cached_reader, read_clip
 
 HeldOut = Literal["exclude", "only", "any"]
 VAE_SEED, TEST_SEED, HELD_OUT_SEED = 9001, 9002, 9003  # worlds that nothing is trained on
+READ_CLIPS = 800  # reconstructions read, since a difference of a point is looked for
 MOTION_SPAN = 5  # frames over which the world holds the named direction
 ANGLE = 45.0  # degrees
 RATES = ("digit", "color", "direction", "all_three")
@@ -146,7 +147,7 @@ def measure_vae(vae: VideoVAE, reader: DigitReader, settings: Settings) -> dict[
         errors = [(a - b).square().mean().item() for a, b in pairs]
         facts[f"psnr_{'x'.join(map(str, size))}"] = psnr(errors)
     singles = world(VAE_SEED, 1, "any", (17, 64, 64))
-    count = max(settings.clips, settings.vae_clips)
+    count = max(settings.clips, settings.vae_clips, READ_CLIPS)
     labels = [singles.scene(i).digits[0].label for i in range(count)]
     original, decoded = [], []
     for (a, b), label in zip(reconstructions(vae, singles, count), labels, strict=True):
