@@ -1,10 +1,11 @@
 """Do the edits do what they promise? Each on clips of the test world whose facts are known.
 
-    python benchmarks/editing.py [--what animate extend loop connect restyle inpaint story] [--clips 200]
+    python benchmarks/editing.py [--what animate extend rollout loop ...] [--clips 200]
 
 - **animate**: the first frame of a real clip is set in motion: is the digit still that digit, does it go as asked?
 - **extend**: a real clip is made four times as long: how much does the velocity change across the joint, against the
   same place in VAE reconstructions of real clips; which digit is read in the last window?
+- **rollout**: the same under more or less noise on what is given, and guidance by it, on a quarter of the clips.
 - **loop**, **circle**: what the step over the seam misses in place and in velocity, against an ordinary step.
 - **connect**: the largest change from frame to frame in the transition, against an ordinary one.
 - **restyle**: a clip is given another color and background at several strengths: are they reached, and how far is
@@ -32,8 +33,10 @@ from tqdm.auto import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout
 
+from benchmarks.bench import Bench
 from benchmarks.common import RESULTS, machine, update_results
 from minisora.checkpoint import load_weights
+from minisora.complete import Sampling
 from minisora.edit import (
     animate,
     circle,
@@ -41,22 +44,19 @@ from minisora.edit import (
     extend,
     inpaint,
     loop,
-    ordinary_step,
     restyle,
 )
+from minisora.joints import ordinary_step
 from minisora.loading import load
 from minisora.metrics.intervals import mean, share
-from minisora.metrics.reader import DigitReader, load_reader
-from minisora.metrics.reading import ANGLE, Seen, angle_between, read_clip
+from minisora.metrics.reader import load_reader
+from minisora.metrics.reading import ANGLE, angle_between
 from minisora.metrics.seams import BEAT, joint_change, seam_error
 from minisora.metrics.tracks import find_tracks
-from minisora.model import MiniSora
 from minisora.story import parse_story, roll_out
-from minisora.video import VideoClip
-from minisora.worlds import COLORS, MovingMNIST, Scene, WorldConfig, caption
+from minisora.worlds import COLORS, Scene, caption
 from minisora.worlds.backgrounds import BACKGROUNDS
 
-SEED = 9400  # of the test worlds edited here
 STRENGTHS = (0.5, 0.6, 0.7, 0.8, 0.9)
 
 
@@ -69,6 +69,7 @@ class Settings:
     what: tuple[str, ...] = (
         "animate",
         "extend",
+        "rollout",
         "loop",
         "circle",
         "connect",
@@ -83,37 +84,6 @@ class Settings:
     """Make clips in bfloat16, see `minisora.load`."""
     out: Path = RESULTS / "editing.json"
     """Where results go."""
-
-
-@dataclass
-class Bench:
-    """A model, a reader, and real clips to edit."""
-
-    model: MiniSora
-    reader: DigitReader
-    clips: int
-
-    def scenes(self, frames: int = 17, digits: int = 1, clips: int | None = None) -> list[Scene]:
-        """Facts of the first clips of the test world."""
-        world = MovingMNIST(
-            WorldConfig(frames, min_digits=digits, max_digits=digits, split="test"), SEED
-        )
-        return [world.scene(i) for i in range(self.clips if clips is None else clips)]
-
-    def draw(self, scene: Scene) -> VideoClip:
-        """The real clip."""
-        from minisora.metrics.corruptions import draw
-
-        return VideoClip(draw(scene), self.model.config.fps, caption(scene))
-
-    def read(self, video: Tensor) -> Seen:
-        """What a clip shows."""
-        return read_clip(video, self.reader)
-
-    def shows(self, video: Tensor, label: int) -> bool:
-        """Whether it shows exactly one digit, and that one."""
-        seen = self.read(video).digits
-        return len(seen) == 1 and seen[0].label == label
 
 
 def measure_animate(bench: Bench) -> dict[str, Any]:
@@ -149,15 +119,33 @@ def measure_extend(bench: Bench, length: int = 17) -> dict[str, Any]:
     return figures | {"joint_change": mean(ours), "joint_change_reconstructed": mean(theirs)}
 
 
+def measure_rollout(bench: Bench, length: int = 17) -> dict[str, Any]:
+    """What keeps a roll-out from drifting: noise on what it made before, guidance by it."""
+    found = {}
+    for noise, scale in ((0.0, 1.0), (0.1, 1.0), (0.2, 1.0), (0.3, 1.0), (0.0, 1.5), (0.2, 1.5)):
+        kept, next_kept = [], []
+        how = Sampling(context_noise=noise, history_scale=scale)
+        title = f"noise {noise:g}, history guidance {scale:g}"
+        scenes = bench.scenes(33, clips=max(1, bench.clips // 4))
+        for i, scene in enumerate(tqdm(scenes, desc=title)):
+            clip = bench.draw(scene)
+            start = replace(clip, video=clip.video[:, :length])
+            made = extend(bench.model, start, 3 * length, seed=100 * i, sampling=how).video
+            next_kept.append(bench.shows(made[:, length : 2 * length], scene.digits[0].label))
+            kept.append(bench.shows(made[:, -length:], scene.digits[0].label))
+        found[title] = {"identity_next": share(next_kept), "identity_at_end": share(kept)}
+    return found
+
+
 def measure_seams(bench: Bench, make: Callable[[Scene, int], Tensor], title: str) -> dict[str, Any]:
     """Share of loops whose seam, in place and in velocity, is at most 1.5 ordinary steps, and the means."""
     good, place, velocity = [], [], []
     for i, scene in enumerate(tqdm(bench.scenes(), desc=title)):
         video = make(scene, i)
-        tracks = [t for t in find_tracks(video) if t.present.all()]
-        steps = [np.hypot(*np.diff(t.centre, axis=0).T).mean() for t in tracks]
+        around = [t.centre for t in find_tracks(video) if t.present[[0, -1]].all()]
+        steps = [np.nanmean(np.hypot(*np.diff(centre, axis=0).T)) for centre in around]
         miss, turn = seam_error(video)
-        good.append(bool(steps) and max(miss, turn) <= 1.5 * max(steps))
+        good.append(bool(steps and max(miss, turn) <= 1.5 * max(steps)))
         if np.isfinite(miss):
             place.append(miss)
             velocity.append(turn)
@@ -178,20 +166,29 @@ def measure_circle(bench: Bench) -> dict[str, Any]:
     )
 
 
-def measure_connect(bench: Bench, frames: int = 8) -> dict[str, Any]:
-    """Share of transitions without a jump of more than two ordinary steps."""
-    smooth, worst, exact = [], [], []
+def measure_connect(bench: Bench) -> dict[str, Any]:
+    """Share of transitions without a jump of more than two ordinary steps.
+
+    An ordinary step is a mean one of clip a where the transition begins, of clip b where it ends, and goes evenly
+    from one to the other between. The largest step of the clips themselves tells how uneven real motion is.
+    """
+    worst, real, exact, lengths = [], [], [], []
     scenes = bench.scenes(clips=bench.clips + 1)
     for i in tqdm(range(bench.clips), desc="connect"):
         a, b = bench.draw(scenes[i]), bench.draw(scenes[i + 1])
-        made = connect(bench.model, a, b, frames, seed=i).video
-        window = made[:, a.frames - 1 : a.frames + frames + 1]
-        jump = float((window[:, 1:] - window[:, :-1]).abs().mean(dim=(0, 2, 3)).max())
-        ordinary = (ordinary_step(a.video) + ordinary_step(b.video)) / 2
-        worst.append(jump / ordinary)
-        smooth.append(jump <= 2 * ordinary)
+        made = connect(bench.model, a, b, seed=i).video
+        window = made[:, a.frames - 1 : made.shape[1] - b.frames + 1]
+        steps = window.diff(dim=1).abs().mean(dim=(0, 2, 3))
+        share_of_b = torch.linspace(0, 1, len(steps))
+        ordinary = ordinary_step(a.video) * (1 - share_of_b) + ordinary_step(b.video) * share_of_b
+        worst.append(float((steps / ordinary).max()))
+        in_a = a.video.diff(dim=1).abs().mean(dim=(0, 2, 3))
+        real.append(float(in_a.max() / in_a.mean()))
         exact.append(made[:, : a.frames].equal(a.video) and made[:, -b.frames :].equal(b.video))
-    return {"ends_exact": share(exact), "smooth": share(smooth), "largest_step": mean(worst)}
+        lengths.append(float(len(steps) - 1))
+    figures = {"ends_exact": share(exact), "smooth": share([bool(w <= 2) for w in worst])}
+    figures |= {"largest_step": mean(worst), "largest_step_real": mean(real)}
+    return figures | {"frames": mean(lengths)}
 
 
 def measure_restyle(bench: Bench) -> dict[str, Any]:
@@ -262,6 +259,7 @@ def measure_story(bench: Bench, seconds: float = 60.0) -> dict[str, Any]:
 MEASURES: dict[str, Callable[[Bench], dict[str, Any]]] = {
     "animate": measure_animate,
     "extend": measure_extend,
+    "rollout": measure_rollout,
     "loop": measure_loop,
     "circle": measure_circle,
     "connect": measure_connect,

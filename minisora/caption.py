@@ -56,7 +56,7 @@ class CaptionerConfig:
 
     vocabulary: tuple[str, ...]
     eyes: EyesConfig = EyesConfig()
-    language: LanguageConfig = LanguageConfig()
+    language: LanguageConfig = LanguageConfig(depth=4)
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> CaptionerConfig:
@@ -73,7 +73,7 @@ class Captioner(nn.Module):
         self.config = config
         self.tokenizer = Tokenizer(config.vocabulary, max_length=config.language.max_length)
         self.eyes = Eyes(config.eyes, config.language.width)
-        self.words = linear(config.eyes.width, len(self.tokenizer), zero=True)
+        self.words = linear(config.eyes.width, len(self.tokenizer))
         self.lm = PrefixLM(config.language, len(self.tokenizer))
 
     @property
@@ -82,12 +82,15 @@ class Captioner(nn.Module):
         return self.words.weight.device
 
     def look(self, packed: Packed) -> list[Tensor]:
-        """What the eyes see: features (n, C, t, h, w) of each group of packed clips."""
-        return [self.eyes(z) for z in unpack_groups(packed.tokens, packed)]
+        """What the eyes see: features (n, t, h, w, C) of each group of packed clips."""
+        return self.eyes(unpack_groups(packed.tokens, packed))
 
     def guess_words(self, features: Tensor) -> Tensor:
-        """(B, C, t, h, w) -> (B, V) log-probabilities of a word drawn from the caption; by this the eyes learn."""
-        return F.log_softmax(self.words(self.eyes.glance(features)).float(), dim=1)
+        """(B, t, h, w, C) -> (B, V) log-probabilities of a word drawn from the caption; by this the eyes learn.
+
+        Each place says how much it looks like each word; the one that says most is believed (Oquab et al. 2015).
+        """
+        return F.log_softmax(self.words(features).amax(dim=(1, 2, 3)).float(), dim=1)
 
     def forward(self, packed: Packed, seen: Sequence[Tensor] | None = None) -> Tensor:
         """Logits (Lt, V) of the token after each of the packed text ids; `seen` is from `look`, else it looks now."""
@@ -125,7 +128,7 @@ class Captioner(nn.Module):
         """
         grid = token_grid(latents.shape[2:], self.config.eyes.patch)
         with torch.inference_mode():
-            session = Session(self.lm, self.eyes.tokens(self.eyes(latents)), grid)
+            session = Session(self.lm, self.eyes.tokens(self.eyes([latents])[0]), grid)
         limit, end = self.config.language.max_length, self.tokenizer.end_id
         texts = write(session, decoding, end, limit, generator)
         return [plain(self.tokenizer.decode(text)) for text in texts]
@@ -216,10 +219,8 @@ def fit_video(video: Tensor, vae: VideoVAE, patch: Grid) -> Tensor:
     video = video.float()[:, : frames - (frames - 1) % config.temporal].expand(3, -1, -1, -1)
     scale = min(1.0, LARGEST / max(height, width))
     units = (config.spatial * patch[1], config.spatial * patch[2])
-    size = [
-        max(unit, unit * round(side * scale / unit))
-        for side, unit in zip((height, width), units, strict=True)
-    ]
+    sides = zip((height, width), units, strict=True)
+    size = [max(unit, unit * round(side * scale / unit)) for side, unit in sides]
     if size != [height, width]:
         planes = video.transpose(0, 1)  # (T, 3, H, W)
         planes = F.interpolate(planes, size, mode="bilinear", antialias=True, align_corners=False)
@@ -254,8 +255,7 @@ def load_captioner(
     """
     if style not in FILES:
         raise ValueError(f"style={style!r}: choose one of {', '.join(FILES)}.")
-    folder = checkpoint_folder(name)
-    path = folder / FILES[style]
+    path = (folder := checkpoint_folder(name)) / FILES[style]
     if not path.exists():
         raise DataError(
             f"{folder} holds no {style} captioner ({path.name}); make one with "

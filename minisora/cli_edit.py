@@ -117,7 +117,7 @@ class Loop:
 
     video: File
     """A video file."""
-    frames: int | None = 8
+    frames: int | None = 24
     """Frames that lead from its end to its beginning, a multiple of 4; None for as many as it takes."""
     common: tyro.conf.OmitArgPrefixes[Common] = field(default_factory=Common)
 
@@ -139,10 +139,8 @@ class Connect:
     """A video file."""
     second: File
     """Another; it is brought to the size of the first."""
-    frames: int = 8
-    """Frames between them, a multiple of 4."""
-    prompt: str | None = None
-    """What the transition shows."""
+    frames: int | None = None
+    """Frames between them; None for as many as a gentle change takes."""
     common: tyro.conf.OmitArgPrefixes[Common] = field(default_factory=Common)
 
     def run(self) -> None:
@@ -153,7 +151,7 @@ class Connect:
         a = read_clip(self.first, model.config.fps)
         b = read_clip(self.second, model.config.fps, size=a.size)
         how = {"seed": self.common.seed, "sampling": self.common.sampling()}
-        self.common.write(connect(model, a, b, self.frames, self.prompt, **how))  # type: ignore[arg-type]
+        self.common.write(connect(model, a, b, self.frames, **how))  # type: ignore[arg-type]
 
 
 @dataclass

@@ -166,7 +166,8 @@ class TrainCaptioner:
     def run(self) -> None:
         """Train every stage that is not finished yet."""
         from minisora.caption import FILES
-        from minisora.train_captioner import CAPTIONER, train_captioner
+        from minisora.captioner_preset import CAPTIONER
+        from minisora.train_captioner import train_captioner
 
         device = pick_device(self.device)
         train_captioner(CAPTIONER, self.checkpoint, self.out, device, show)

@@ -14,23 +14,32 @@ Sources: a level per frame, Chen et al. 2407.01392; starting from noised content
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from minisora.flow import add_noise, expand_levels
-from minisora.guidance import GUIDANCE_INTERVAL, GUIDANCE_SCALE, PAG_SCALE
+from minisora.guidance import GUIDANCE_INTERVAL, GUIDANCE_SCALE, PAG_SCALE, with_history
 from minisora.model import MiniSora, run
 from minisora.sample import SAMPLERS, Denoiser, frame_schedule, timesteps
 from minisora.vae import VideoVAE
 
 WINDOW = 17  # frames that are made at once when a clip grows: the length most trained on
+ROLLING_NOISE = (
+    0.2  # on what the window before made; chosen by `benchmarks/editing.py --what rollout`
+)
 
 
 @dataclass(frozen=True)
 class Sampling:
-    """How every edit samples; the fields are those of `MiniSora.generate`."""
+    """How every edit samples.
+
+    Attributes:
+        steps, guidance_scale, guidance_interval, pag_scale, sampler, progress: as in `MiniSora.generate`.
+        context_noise, history_scale: how far given frames are believed, see `guidance.with_history`. None is no
+            noise, but `ROLLING_NOISE` where a clip grows forward, window by window.
+    """
 
     steps: int = 30
     guidance_scale: float = GUIDANCE_SCALE
@@ -38,11 +47,22 @@ class Sampling:
     pag_scale: float = PAG_SCALE
     sampler: str = "dpmpp_2m"
     progress: bool | Callable[[Tensor], None] = False
+    context_noise: float | None = None
+    history_scale: float = 1.0
 
     def denoiser(self, model: MiniSora, prompt: str) -> Denoiser:
         """The model under one prompt, guided."""
         scale, interval = self.guidance_scale, self.guidance_interval
-        return model.denoiser([prompt], scale, interval, None, self.pag_scale)
+        denoise = model.denoiser([prompt], scale, interval, None, self.pag_scale)
+        if not self.context_noise and self.history_scale == 1.0:
+            return denoise
+        return with_history(denoise, self.context_noise or 0.0, self.history_scale)
+
+    def rolling(self) -> Sampling:
+        """The same for a window that follows another: against drift, unless it is told otherwise."""
+        return (
+            self if self.context_noise is not None else replace(self, context_noise=ROLLING_NOISE)
+        )
 
 
 def complete(
@@ -111,6 +131,7 @@ def grow(
     edge = video[:, -context:] if forward else video[:, :context]
     blank = edge.new_zeros(3, new, *edge.shape[2:])
     window = torch.cat([edge, blank] if forward else [blank, edge], dim=1)
+    sampling = sampling.rolling() if forward else sampling
     made = complete(model, window, known, prompt, seed=seed, sampling=sampling)
     return torch.cat([video, made[:, context:]] if forward else [made[:, :new], video], dim=1)
 
@@ -122,7 +143,6 @@ def bridge(
     frames: int,
     prompt: str,
     context: int,
-    strength: float,
     seed: int,
     sampling: Sampling,
 ) -> Tensor:
@@ -132,12 +152,11 @@ def bridge(
             f"frames={frames} and context={context} between clips of {a.shape[1]} and {b.shape[1]}: "
             "give a multiple of 4 frames, and a context of 1 + 4k that both clips have."
         )
-    fade = torch.linspace(0, 1, frames + 2)[1:-1, None, None]
-    between = (1 - fade) * a[:, -1:] + fade * b[:, :1]
-    window = torch.cat([a[:, -context:], between, b[:, : max(4, context - 1)]], dim=1)
+    blank = a.new_zeros(3, frames, *a.shape[2:])
+    window = torch.cat([a[:, -context:], blank, b[:, : max(4, context - 1)]], dim=1)
     place = torch.arange(window.shape[1])
     known = (place < context) | (place >= context + frames)
-    made = complete(model, window, known, prompt, strength=strength, seed=seed, sampling=sampling)
+    made = complete(model, window, known, prompt, seed=seed, sampling=sampling)
     return made[:, context : context + frames]
 
 

@@ -148,6 +148,7 @@ class Leg:
         single_fraction: share of them that show one digit, the rest show two.
         detailed: share of the captions that are detailed; the rest are short.
         deeper: blocks added before it (`network.deepen`).
+        pattern_weights: shares of the patterns of noise levels, as in `FlowConfig`; None for the preset's.
     """
 
     train: TrainConfig
@@ -156,3 +157,4 @@ class Leg:
     single_fraction: float = 0.6
     detailed: float = 0.6
     deeper: int = 0
+    pattern_weights: tuple[float, ...] | None = None

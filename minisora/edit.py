@@ -19,14 +19,14 @@ from torch import Tensor
 
 from minisora.complete import WINDOW, Sampling, bridge, complete, grow, spread
 from minisora.flow import add_noise, to_noise
+from minisora.joints import BRIDGE, CLOSE, gentle_length, nearest_return, ordinary_step
 from minisora.model import MiniSora
 from minisora.sample import timesteps
 from minisora.video import VideoClip
-from minisora.worlds.captions import motionless
+from minisora.worlds.captions import motionless, undirected
 
 Direction = Literal["forward", "backward", "both"]
 At = int | Literal["first", "middle", "last"]
-BRIDGE = 8  # frames of a loop that are made to lead back
 
 
 def animate(
@@ -78,13 +78,14 @@ def extend(
 ) -> VideoClip:
     """Add frames after a clip, before it, or on both sides, window by window.
 
-    Each window is completed from the frames next to it, so a clip can grow without end.
+    Each window is completed from the frames next to it, so a clip can grow without end. Forward these are shown under
+    a little noise, so that what one window gets wrong the next need not copy (`Sampling.rolling`).
 
     Args:
         clip: at least `context` frames, of a size that the model makes.
         frames: how many to add on each side that grows, >= 1.
-        prompt: what happens in the first window; by default the clip's own without its motion, as this was said of
-            the clip's first frame, and it may have bounced off a wall since. So later windows are told no motion.
+        prompt: what happens in the first window; by default the clip's own without directions, as these were said
+            of its first frame, and it may have bounced off a wall since. So later windows are told none either.
         direction: "forward", "backward" or "both".
         context: frames that a new window sees, 1 + 4k and below `WINDOW`.
 
@@ -100,14 +101,14 @@ def extend(
             f"Cannot add {frames} frames to a clip of {clip.frames} with a context of {context}; add "
             "at least one, and give a clip as long as the context."
         )
-    still = motionless(clip.prompt if prompt is None else prompt)
+    onward = undirected(clip.prompt if prompt is None else prompt)
     video = clip.video
     for forward in (True, False):
         if direction != "both" and forward != (direction == "forward"):
             continue
         goal, window = video.shape[1] + frames, 0
         while video.shape[1] < goal:
-            words = still if prompt is None or window else prompt
+            words = onward if prompt is None or window else prompt
             video = grow(model, video, words, forward, context, seed + window, sampling)
             window += 1
         video = video[:, :goal] if forward else video[:, -goal:]
@@ -118,24 +119,22 @@ def connect(
     model: MiniSora,
     a: VideoClip,
     b: VideoClip,
-    frames: int = 8,
-    prompt: str | None = None,
+    frames: int | None = None,
     *,
     context: int = 5,
-    strength: float = 0.8,
     seed: int = 0,
     sampling: Sampling = Sampling(),
 ) -> VideoClip:
     """Lead from one clip to another; both are kept, and the frames between them are made.
 
-    What is made starts from a cross-fade of the two ends under noise, so that there is a way.
+    Clip a goes on while the past of clip b is made, each under its own prompt, and one dissolves into the other.
+    (Asked to make such a change by itself, the model makes it within a frame or two: no clip it learned from had
+    any.)
 
     Args:
         a, b: clips of one size and rate, at least `context` frames each.
-        frames: frames between them, a multiple of 4.
-        prompt: what the transition shows; by default the prompts of both.
-        context: frames of each end that the transition sees, 1 + 4k.
-        strength: level of the noise over the cross-fade, in (0, 1].
+        frames: frames between them; None for as many as `gentle_length` says.
+        context: frames of each end that are seen, 1 + 4k.
 
     Raises:
         ValueError: if the clips do not fit each other, or a number is out of range.
@@ -144,9 +143,14 @@ def connect(
         raise ValueError(
             f"{a!r} and {b!r} cannot be connected; bring them to one size and one frame rate."
         )
-    words = f"{a.prompt}, {b.prompt}".strip(", ") if prompt is None else prompt
-    middle = bridge(model, a.video, b.video, frames, words, context, strength, seed, sampling)
-    return VideoClip(torch.cat([a.video, middle, b.video], dim=1), a.fps, words)
+    frames = gentle_length(a.video, b.video) if frames is None else frames
+    how = {"context": context, "seed": seed, "sampling": sampling}
+    future = extend(model, a, frames, **how).video[:, a.frames :]  # type: ignore[arg-type]
+    past = extend(model, b, frames, direction="backward", **how).video[:, :frames]  # type: ignore[arg-type]
+    fade = torch.linspace(0, 1, frames + 2)[1:-1, None, None]
+    middle = torch.lerp(future, past, fade)
+    video = torch.cat([a.video, middle, b.video], dim=1)
+    return VideoClip(video, a.fps, f"{a.prompt}, {b.prompt}".strip(", "))
 
 
 def loop(
@@ -155,7 +159,7 @@ def loop(
     frames: int | None = BRIDGE,
     *,
     longest: int = 160,
-    context: int = 5,
+    context: int = 9,
     seed: int = 0,
     sampling: Sampling = Sampling(),
 ) -> VideoClip:
@@ -174,36 +178,15 @@ def loop(
     """
     video, start, words = clip.video, clip.video, motionless(clip.prompt)
     if frames is None:
-        frames, window = BRIDGE, 0
+        frames, window = CLOSE, 0
         cut, miss = nearest_return(video, start, context)
         while miss > ordinary_step(start) and video.shape[1] < longest:
             video = grow(model, video, words, True, context, seed + window, sampling)
             cut, miss = nearest_return(video, start, context)
             window += 1
         video = video[:, : cut - frames]
-    way = bridge(model, video, start, frames, words, context, 1.0, seed, sampling)
+    way = bridge(model, video, start, frames, words, context, seed, sampling)
     return replace(clip, video=torch.cat([video, way], dim=1))
-
-
-def nearest_return(video: Tensor, start: Tensor, context: int) -> tuple[int, float]:
-    """Where a video that begins with `start` looks most like its beginning again.
-
-    Args:
-        video, start: (3, T, H, W).
-        context: frames compared.
-
-    Returns:
-        the frame at which to cut, so that frame 0 follows the one before it, and the mean difference of a pixel
-        there; infinite if the video is too short to lead back.
-    """
-    cuts = range(start.shape[1] + BRIDGE, video.shape[1] - context + 1)
-    misses = [float((video[:, k : k + context] - start[:, :context]).abs().mean()) for k in cuts]
-    return min(zip(cuts, misses, strict=True), key=lambda pair: pair[1], default=(0, float("inf")))
-
-
-def ordinary_step(video: Tensor) -> float:
-    """Mean absolute change of a pixel (3, T, H, W) from frame to frame."""
-    return float(video.diff(dim=1).abs().mean())
 
 
 def circle(
@@ -218,14 +201,15 @@ def circle(
     """Make an endless loop from a prompt: the ring of frames is turned a little at every step.
 
     So the seam lies elsewhere at every step, and no place can keep one. The ring is turned in pixels,
-    as the first latent frame of a clip is unlike the others: it holds one frame, they hold four.
+    as the first latent frame of a clip is unlike the others: it holds one frame, they hold four. What the prompt says
+    of motion is left out, as a ring is seldom long enough to go that way and come back.
 
     Args:
         frames, size: of the loop: a multiple of 4, and (height, width) in pixels.
     """
     group = model.config.vae.temporal
     noise = model.noise(frames + 1, size, seed)[None]  # the last frame is the first one again
-    denoise = sampling.denoiser(model, prompt)
+    denoise = sampling.denoiser(model, motionless(prompt))
     times = timesteps(sampling.steps, model.shift(noise.shape[2:]), device=model.device)
     turned, z, generator = 0, noise, torch.Generator().manual_seed(seed)
     with torch.inference_mode():

@@ -1,21 +1,24 @@
-"""The captioner's eyes: a small convolutional network over a latent, cut into patches only at its end.
+"""The captioner's eyes: a small residual network over a latent, cut into patches only at its end.
 
 Where it stands: `patches`, `layers`, `vae` -> [eyes] -> `caption`. Patches are cut at fixed places, so a digit that
 moves is never cut twice alike, and a network that reads patches must learn each digit at each offset. A convolution
 sees it the same wherever it stands (convolutions before a transformer: Xiao et al. 2021, arXiv 2106.14881). Its blocks
-are those of the VAE: 3x3 in each frame, then mixing with the two frames before.
+are those of He et al. (2016, arXiv 1603.05027): normalize, bend, convolve, twice, and add. Unlike the VAE's they look
+at the frames after, too, and normalize over the whole batch, as nothing here has to stream.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from minisora.layers import linear
 from minisora.patches import Grid, patchify
-from minisora.vae import Block, Blocks, conv_frames
+from minisora.vae import conv_frames
 
 
 @dataclass(frozen=True)
@@ -30,16 +33,48 @@ class EyesConfig:
     """
 
     latent_channels: int = 8
-    width: int = 96
-    depth: int = 3
+    width: int = 128
+    depth: int = 4
     patch: Grid = (1, 2, 2)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "patch", tuple(self.patch))  # JSON gives lists
 
 
+class BatchNorm(nn.BatchNorm1d):
+    """Batch normalization, then ReLU: each channel over all places of all clips, whatever their sizes."""
+
+    def over(self, xs: list[Tensor]) -> list[Tensor]:
+        """xs: one (B, t, h, w, C) for each size -> the same shapes."""
+        flat = torch.cat([x.flatten(0, -2) for x in xs])  # (places, C)
+        parts = F.relu(self(flat)).split([x[..., 0].numel() for x in xs])
+        return [part.view(x.shape) for part, x in zip(parts, xs, strict=True)]
+
+
+class ResidualBlock(nn.Module):
+    """A 3x3 convolution in each frame, then a mixture of each place with itself one frame before and after."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.norm_space, self.norm_time = BatchNorm(channels), BatchNorm(channels)
+        self.conv = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
+        self.mix = linear(3 * channels, channels)
+
+    def forward(self, xs: list[Tensor]) -> list[Tensor]:
+        """xs: one (B, t, h, w, C) for each size -> the same shapes."""
+        space = [conv_frames(self.conv, x) for x in self.norm_space.over(xs)]
+        time = [self.mix(beside(x)) for x in self.norm_time.over(space)]
+        return [x + change for x, change in zip(xs, time, strict=True)]
+
+
+def beside(x: Tensor) -> Tensor:
+    """(B, t, h, w, C) -> (B, t, h, w, 3 C): each place with the frames before and after; zero beyond the ends."""
+    padded = F.pad(x, (0, 0, 0, 0, 0, 0, 1, 1))
+    return torch.cat([padded[:, :-2], x, padded[:, 2:]], dim=-1)
+
+
 class Eyes(nn.Module):
-    """Latents (B, Z, t, h, w) to features (B, C, t, h, w), and these to tokens (B, Lv, D), one a patch.
+    """Latents (B, Z, t, h, w) to features (B, t, h, w, C), and these to tokens (B, Lv, D), one a patch.
 
     Args:
         config: its size.
@@ -51,21 +86,23 @@ class Eyes(nn.Module):
         self.config = config
         pt, ph, pw = config.patch
         self.stem = nn.Conv2d(config.latent_channels, config.width, 3, padding=1)
-        self.blocks = Blocks(Block(config.width) for _ in range(config.depth))
-        self.norm = nn.RMSNorm(config.width, eps=1e-6)
+        self.blocks = nn.ModuleList(ResidualBlock(config.width) for _ in range(config.depth))
+        self.norm = BatchNorm(config.width)
         self.patches = linear(config.width * pt * ph * pw, width)
         self.whole = linear(config.width, width, zero=True)
 
-    def forward(self, latents: Tensor) -> Tensor:
-        """(B, Z, t, h, w) -> (B, C, t, h, w)."""
-        x = self.blocks(conv_frames(self.stem, latents.movedim(1, -1)))
-        return F.silu(self.norm(x)).movedim(-1, 1)
+    def forward(self, latents: Sequence[Tensor]) -> list[Tensor]:
+        """One (B, Z, t, h, w) for each size -> as many (B, t, h, w, C)."""
+        xs = [conv_frames(self.stem, z.movedim(1, -1)) for z in latents]
+        for block in self.blocks:
+            xs = block(xs)
+        return self.norm.over(xs)
 
     def glance(self, features: Tensor) -> Tensor:
-        """(B, C, t, h, w) -> (B, C): how strongly each feature is there, wherever it is."""
-        return features.amax(dim=(2, 3, 4))
+        """(B, t, h, w, C) -> (B, C): how strongly each feature is there, wherever it is."""
+        return features.amax(dim=(1, 2, 3))
 
     def tokens(self, features: Tensor) -> Tensor:
-        """(B, C, t, h, w) -> (B, Lv, D), ordered by t, then h, then w: each patch, and a glance at the whole."""
-        patches = self.patches(patchify(features, self.config.patch))
+        """(B, t, h, w, C) -> (B, Lv, D), ordered by t, then h, then w: each patch, and a glance at the whole."""
+        patches = self.patches(patchify(features.movedim(-1, 1), self.config.patch))
         return patches + self.whole(self.glance(features))[:, None]

@@ -1,14 +1,14 @@
-"""Perturbed-attention guidance: what steadies shapes beside classifier-free guidance, which is `sample.guide`.
+"""What steadies shapes and motion beside classifier-free guidance, which is `sample.guide`.
 
-Stands on `sample`; `model` uses it. Sources: perturbed attention, Ahn et al. 2403.17377; projection, Sadat et al.
-2410.02416.
+Stands on `sample`; `model` uses `steady`, and `complete` `with_history`. Sources: perturbed attention, Ahn et al.
+2403.17377; projection, Sadat et al. 2410.02416; history guidance, Song et al. 2502.06764.
 """
 
 import torch
 from torch import Tensor
 
-from minisora.flow import expand_levels
-from minisora.sample import in_interval
+from minisora.flow import add_noise, expand_levels
+from minisora.sample import Denoiser, in_interval
 
 # Chosen on prompts of their own, see `benchmarks/guidance.py`. Guidance where nearly all is
 # noise draws digits too large, so it begins a little below (2404.07724).
@@ -46,3 +46,33 @@ def steady(
     share = (away * x_cond).sum(dim=1, keepdim=True) / power
     steadied = x_guided + scale * (away - share * x_cond)
     return torch.where(expand_levels(in_interval(levels, interval), x_guided), steadied, x_guided)
+
+
+def with_history(denoise: Denoiser, context_noise: float, scale: float) -> Denoiser:
+    """A denoiser that believes given frames, those at level 0, less or more than it would.
+
+    Args:
+        denoise: what to ask.
+        context_noise: level at which given frames are shown, in [0, 1). A little hides what the last window got
+            wrong, so that it is not copied on and on (drift).
+        scale: of history guidance: the guess goes on from the one that does not see the given frames (they are at
+            level 1) to the one that does, and beyond. 1 is no guidance, and costs nothing.
+    """
+    noise: Tensor | None = None  # the same in every step
+
+    def guess(z: Tensor, levels: Tensor) -> Tensor:
+        nonlocal noise
+        given = levels == 0
+        if given.all() or not given.any():
+            return denoise(z, levels)
+        if noise is None:
+            noise = torch.randn(z.shape, generator=torch.Generator().manual_seed(0)).to(z)
+        frames = expand_levels(given, z)
+        shown = torch.where(frames, add_noise(z, noise, levels.new_tensor(context_noise)), z)
+        seen = denoise(shown, levels.masked_fill(given, context_noise))
+        if scale != 1.0:
+            unseen = denoise(torch.where(frames, noise, z), levels.masked_fill(given, 1.0))
+            seen = torch.lerp(unseen, seen, scale)
+        return torch.where(frames, z, seen)
+
+    return guess

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from minisora.layers import Block, attend_densely, linear
 from minisora.patches import Grid, Group, Layout, cached_by_layout
 from minisora.rope import positions, rotary_table, text_positions
+from minisora.vae import RMSNorm
 
 BEGIN = 0  # the first register stands before the first word
 
@@ -103,7 +104,7 @@ class PrefixLM(nn.Module):
         nn.init.trunc_normal_(self.embedding.weight, std=1.0)
         blocks = (Block(config.width, config.num_heads) for _ in range(config.depth))
         self.blocks = nn.ModuleList(blocks)
-        self.norm = nn.RMSNorm(config.width, eps=1e-6)
+        self.norm = RMSNorm(config.width)
         self.head = linear(config.width, tokenizer_size)
 
     def rope(self, places: Tensor) -> Tensor:

@@ -23,6 +23,7 @@ import torch
 
 from minisora.checkpoint import read_config
 from minisora.config import Leg, Phase
+from minisora.flow import FlowConfig
 from minisora.latents import build_latents
 from minisora.loading import checkpoint_folder, load
 from minisora.model import MiniSora
@@ -105,8 +106,9 @@ def train_leg(
     """One leg from the weights of `model`, to `folder/model`. Yields a record a step, counted over all training."""
     before = facts_of(folder)
     net = deepen(model.net, leg.deeper).train().requires_grad_(True)
+    flow = flow_of(preset, leg)
     facts = {
-        "flow": asdict(preset.flow),
+        "flow": asdict(flow),
         "mix": {str(entry.size): entry.share for entry in leg.mix},
         "detailed": leg.detailed,
         "begun": before["steps"],
@@ -114,7 +116,7 @@ def train_leg(
     trainer = Trainer(net, leg.train, facts)
     trainer.restore(place / "state")
     phase = Phase(leg.train.steps, leg.train.batch, leg.mix, leg.detailed)
-    objective = phase_objective(net, phase, preset.flow, place / "latents")
+    objective = phase_objective(net, phase, flow, place / "latents")
     records = (
         replace(record, step=before["steps"] + record.step)
         for record in fit(trainer, objective, place / "state")
@@ -122,6 +124,11 @@ def train_leg(
     log, start = folder / "log-generator.jsonl", before["steps"] + trainer.step
     yield from logged(records, log, start)
     finish(preset, leg, model, net, trainer, folder)
+
+
+def flow_of(preset: Preset, leg: Leg) -> FlowConfig:
+    """How a leg draws noise levels."""
+    return replace(preset.flow, pattern_weights=leg.pattern_weights or preset.flow.pattern_weights)
 
 
 def finish(
@@ -136,7 +143,7 @@ def finish(
     before = facts_of(folder)
     net.load_state_dict(trainer.averaged())
     model.net = net
-    model.config = replace(model.config, dit=net.dit.config, flow=preset.flow)
+    model.config = replace(model.config, dit=net.dit.config, flow=flow_of(preset, leg))
     sizes = {tuple(size) for size in before["sizes"]}
     sizes |= {(e.size.frames, e.size.height, e.size.width) for e in leg.mix}
     facts = {

@@ -1,10 +1,9 @@
 """Long clips: rolled out window by window, straight to disk, in memory that does not grow.
 
-A story is a list of shots, each with its prompt and the time at which it begins. A shot's first
-window comes from noise, every later one is completed from the frames before it, and told all of the
-prompt but the motion, which is how the shot begins. Windows are kept as
-files of 8-bit frames, so a roll-out that was killed goes on where it stopped and ends in the same
-bytes; the context of a window is always read from such a file. `assemble` joins them to a video.
+A story is a list of shots, each with its prompt and the time at which it begins. A shot's first window comes from
+noise, every later one is completed from the frames before it, and told all of the prompt but the direction, which is
+how the shot begins. Windows are kept as files of 8-bit frames, so a roll-out that was killed goes on where it stopped
+and ends in the same bytes; the context of a window is always read from such a file. `assemble` joins them to a video.
 
 Stands on `complete` and `edit`, writes with `video`.
 """
@@ -26,7 +25,7 @@ from minisora.complete import WINDOW, Sampling, complete
 from minisora.model import MiniSora
 from minisora.sealed import write_atomic
 from minisora.video import VideoWriter
-from minisora.worlds.captions import motionless
+from minisora.worlds.captions import undirected
 
 _SHOT = re.compile(r"\s*(\d+(?:\.\d+)?)\s*s\s*:\s*(.+?)\s*", re.DOTALL)
 
@@ -163,7 +162,8 @@ def make_window(
         context = edge.shape[1]
         video[:, :context] = edge
     known = torch.arange(WINDOW) < context
-    words = motionless(window.prompt) if before else window.prompt
+    words = undirected(window.prompt) if before else window.prompt
+    sampling = sampling.rolling() if before else sampling
     made = complete(model, video, known, words, seed=seed, sampling=sampling)
     return (made[:, context : context + window.new] * 255).round().byte()
 

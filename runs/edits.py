@@ -20,6 +20,8 @@ ROWS = (  # (edit, figure, what it is, how it is written)
     ("connect", "ends_exact", "both ends come back bit for bit", SHARE),
     ("connect", "smooth", "no change above two ordinary ones", SHARE),
     ("connect", "largest_step", "largest change, in ordinary ones", TIMES),
+    ("connect", "largest_step_real", "- the same inside real clips", TIMES),
+    ("connect", "frames", "frames it takes", "{:.0f}"),
     ("inpaint", "removed", "the digit painted over is gone, the other there", SHARE),
 )
 
@@ -32,6 +34,25 @@ def edits(facts: dict[str, Any]) -> str:
         if edit in facts
     ]
     return grid(["edit", "clips", "what", "measured"], rows)
+
+
+def rollout(facts: dict[str, Any]) -> str:
+    """What keeps the digit in windows that follow each other."""
+    found = {
+        title: row
+        for title, row in facts["rollout"].items()
+        if isinstance(row, dict) and "identity_at_end" in row
+    }
+    rows = [
+        [title, number(row["identity_next"], SHARE), number(row["identity_at_end"], SHARE)]
+        for title, row in found.items()
+    ]
+    count = next(iter(found.values()))["identity_at_end"]["count"]
+    return (
+        f"**Rolling out**, {count} clips a row: is the digit still read, in the next 17 frames and in the last of "
+        "three times as many, when the frames before a window are shown under noise of a level, and with guidance by "
+        "them?\n\n" + grid(["what is done", "next 17 frames", "last 17 frames"], rows)
+    )
 
 
 def restyled(facts: dict[str, Any]) -> str:
@@ -63,6 +84,7 @@ def minute(facts: dict[str, Any]) -> str:
 
 PARTS: Parts = (
     ("editing", "animate", edits),
+    ("editing", "rollout", rollout),
     ("editing", "restyle", restyled),
     ("editing", "story", minute),
 )

@@ -10,7 +10,8 @@ from tiny import generator, tiny_model
 from torch import Tensor
 
 from minisora.complete import Sampling, complete, hold, in_groups, is_beginning, keep_known, spread
-from minisora.edit import animate, circle, connect, extend, inpaint, loop, nearest_return, restyle
+from minisora.edit import animate, circle, connect, extend, inpaint, loop, restyle
+from minisora.joints import gentle_length, nearest_return, ordinary_step
 from minisora.model import MiniSora
 from minisora.video import VideoClip
 
@@ -181,6 +182,22 @@ def test_both_ends_of_a_connection_are_kept(model: MiniSora) -> None:
     assert clip.video[:, :6].equal(a.video) and clip.video[:, 14:].equal(b.video)
 
 
+def test_a_dissolve_is_as_long_as_it_must_be_to_be_gentle(model: MiniSora) -> None:
+    ramp = torch.linspace(0, 0.8, 9)[None, :, None, None].expand(3, -1, 32, 32)  # 0.1 a frame
+    assert ordinary_step(ramp) == pytest.approx(0.1)
+    assert gentle_length(ramp, ramp) == 16  # back by 0.8, 0.05 a frame
+    assert gentle_length(ramp, ramp.flip(1)) == 8  # no gap, yet never in no time
+    still = torch.zeros_like(ramp)
+    assert gentle_length(still, still + 1) == 96  # nothing moves, so no change is gentle
+    a, b = VideoClip(ramp, 8.0, "a red 3"), VideoClip(ramp, 8.0, "a blue 4")
+    made = connect(model, a, b, sampling=FAST)
+    assert made.frames == 9 + 16 + 9
+    future = extend(model, a, 16, sampling=FAST).video[:, 9:]
+    past = extend(model, b, 16, direction="backward", sampling=FAST).video[:, :16]
+    torch.testing.assert_close(made.video[:, 9], (16 * future[:, 0] + past[:, 0]) / 17)
+    torch.testing.assert_close(made.video[:, 24], (future[:, 15] + 16 * past[:, 15]) / 17)
+
+
 def test_a_loop_begins_with_the_clip(model: MiniSora) -> None:
     clip = clip_of(9)
     looped = loop(model, clip, frames=4, sampling=FAST)
@@ -195,7 +212,7 @@ def test_a_loop_is_as_long_as_it_takes(model: MiniSora) -> None:
     assert cut == 32 and miss == 0.0  # there must be room to lead back
     assert nearest_return(turning[:, :9], turning[:, :9], context=5)[1] == float("inf")
     still = VideoClip(image[:, None].expand(-1, 9, -1, -1), 8.0, "a red 3")
-    looped = loop(model, still, None, longest=21, sampling=FAST)
+    looped = loop(model, still, None, longest=21, context=5, sampling=FAST)
     assert 17 <= looped.frames <= 21 and looped.video[:, :9].equal(still.video)
 
 
@@ -238,8 +255,10 @@ def test_bad_input_is_told_in_one_sentence(model: MiniSora) -> None:
         (lambda: extend(model, clip, 4, context=4), "context=4"),
         (lambda: extend(model, clip, 4, direction="up"), "direction='up'"),  # type: ignore[arg-type]
         (lambda: connect(model, clip, clip_of(9, side=48)), "one size and one frame rate"),
-        (lambda: connect(model, clip, image), "that both clips have"),
-        (lambda: connect(model, clip, clip, frames=6), "a multiple of 4 frames"),
+        (lambda: connect(model, clip, image), "to a clip of 1 with a context of 5"),
+        (lambda: connect(model, clip, clip, frames=0), "Cannot add 0 frames"),
+        (lambda: loop(model, image), "that both clips have"),
+        (lambda: loop(model, clip, frames=6), "a multiple of 4 frames"),
         (lambda: restyle(model, clip, "a 4", strength=0.0), "strength=0.0: give a noise level"),
         (lambda: restyle(model, clip, "a 4", strength=1.5), "strength=1.5"),
         (lambda: inpaint(model, clip, torch.zeros(32, 32)), "The mask is empty"),

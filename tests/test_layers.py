@@ -33,8 +33,9 @@ LAYERS = (
     ("model",),
     ("loading",),
     ("caption",),
+    ("captioner_preset",),
     ("recaption", "rerank"),
-    ("complete",),
+    ("complete", "joints"),
     ("edit",),
     ("story", "longer"),
     ("metrics",),
@@ -49,7 +50,7 @@ RANK = {module: rank for rank, layer in enumerate(LAYERS) for module in layer}
 MODULES = python_files("minisora")
 # They read video, draw or serve people, and may need more than training does.
 NOT_FOR_TRAINING = (
-    *("video", "complete", "edit", "story", "longer", "curves", "course"),
+    *("video", "complete", "joints", "edit", "story", "longer", "curves", "course"),
     *("cli", "cli_edit", "cli_evaluate", "cli_words", "cli_folder"),
 )
 LONGEST_MODULE, LONGEST_FUNCTION = 300, 40

@@ -18,7 +18,7 @@ from minisora.checkpoint import load_weights, read_config
 from minisora.cli import Train
 from minisora.config import Leg, TrainConfig
 from minisora.latents import LatentDataset
-from minisora.legs import begin_from, facts_of, legs_done, train_legs
+from minisora.legs import begin_from, facts_of, flow_of, legs_done, train_legs
 from minisora.loading import load
 from minisora.network import TextToLatent, deepen
 from minisora.objectives import diffusion_objective
@@ -34,7 +34,12 @@ LEG = Leg(
     single_fraction=0.0,
     deeper=1,
 )
-LONGER = dataclasses.replace(LEG, deeper=0, train=dataclasses.replace(LEG.train, seed=2))
+LONGER = dataclasses.replace(
+    LEG,
+    deeper=0,
+    train=dataclasses.replace(LEG.train, seed=2),
+    pattern_weights=(0.5, 0.5, 0.0, 0.0),
+)
 PRESET = dataclasses.replace(MINI, dit=dataclasses.replace(MINI.dit, depth=3), legs=(LEG, LONGER))
 CPU = torch.device("cpu")
 
@@ -94,6 +99,8 @@ def test_legs_go_on_from_a_model_and_replace_it(folder: Path) -> None:
     train_legs(PRESET, folder, CPU, quietly)
     after = load(folder / "model")
     assert after.config.dit == PRESET.dit and len(after.net.dit.blocks) == 3
+    assert after.config.flow.pattern_weights == LONGER.pattern_weights
+    assert flow_of(PRESET, LEG) == PRESET.flow
     assert facts_of(folder) == {
         "steps": 9 + 6 + 6,
         "clips": 60 + 2 * 6 * 4,

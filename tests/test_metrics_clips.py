@@ -164,6 +164,14 @@ def test_a_loop_has_no_seam_and_a_plain_clip_has() -> None:
     position, _ = seam_error(torch.cat([there, back], dim=1))
     assert position < 2.0  # it turns on the seam: one step of 1.5 px
     assert seam_error(there)[0] > 8
+    passing = torch.cat([there, back], dim=1)
+    passing[:, 5:7, 2:8, 2:8] = (
+        1.0  # something that is only there in the middle is no matter of the seam
+    )
+    assert seam_error(passing)[0] == pytest.approx(position, abs=0.5)
+    passing[:, 0, 2:8, 2:8] = 1.0
+    assert seam_error(passing) == (float("inf"), float("inf"))
+    assert seam_error(torch.zeros(3, 9, 64, 64)) == (float("inf"), float("inf"))
 
 
 def test_a_turn_is_a_change_of_velocity_at_its_frame() -> None:

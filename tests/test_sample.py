@@ -15,7 +15,7 @@ from torch import Tensor
 
 from minisora import flow
 from minisora import sample as sampling
-from minisora.guidance import steady
+from minisora.guidance import steady, with_history
 from minisora.sample import dpmpp_2m, euler, frame_schedule, heun, pyramid_schedule, timesteps
 
 SAMPLERS = list(sampling.SAMPLERS.values())
@@ -450,3 +450,33 @@ def test_guidance_composes_with_a_sampler() -> None:
     x = sampling.sample(euler, denoise, noise(1, 1, 2, 1, 1), schedule)
     torch.testing.assert_close(x, torch.full_like(x, 3.0))
     assert calls.count(3.0) == 10 and calls.count(1.0) == 4  # at 0.7, 0.6, 0.5 and 0.4
+
+
+def test_given_frames_are_believed_less_or_more() -> None:
+    asked: list[tuple[Tensor, Tensor]] = []
+
+    def denoise(z: Tensor, levels: Tensor) -> Tensor:
+        """Answers with the mean level of the given frame: 0 if it is seen clean, 1 if not at all."""
+        asked.append((z, levels))
+        return torch.zeros_like(z) + levels[:, 0].view(-1, 1, 1, 1, 1)
+
+    z, levels = torch.randn(1, 2, 3, 4, 4), torch.tensor([[0.0, 0.7, 0.7]])
+    plain = with_history(denoise, 0.0, 1.0)(z, levels)
+    assert len(asked) == 1 and asked[0][0].equal(z) and asked[0][1].equal(levels)
+    assert plain[:, :, :1].equal(z[:, :, :1]) and (plain[:, :, 1:] == 0).all()
+    asked.clear()
+    follow = with_history(denoise, 0.2, 1.5)
+    guided = follow(z, levels)
+    (shown, seen_at), (hidden, unseen_at) = asked
+    torch.testing.assert_close(seen_at, torch.tensor([[0.2, 0.7, 0.7]]))
+    assert unseen_at.equal(torch.tensor([[1.0, 0.7, 0.7]]))
+    torch.testing.assert_close(shown[:, :, 0], 0.8 * z[:, :, 0] + 0.2 * hidden[:, :, 0])
+    assert shown[:, :, 1:].equal(z[:, :, 1:]) and hidden[:, :, 1:].equal(z[:, :, 1:])
+    torch.testing.assert_close(guided[:, :, 1:], torch.full((1, 2, 2, 4, 4), 1 - 1.5 * 0.8))
+    assert guided[:, :, :1].equal(z[:, :, :1])  # what is given stays what it is
+    follow(z, levels)
+    assert asked[2][0].equal(shown)  # the same noise in every step
+    asked.clear()
+    nothing_given = torch.tensor([[0.7, 0.7, 0.7]])
+    follow(z, nothing_given)
+    assert len(asked) == 1 and asked[0][0].equal(z) and asked[0][1].equal(nothing_given)

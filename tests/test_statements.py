@@ -12,7 +12,7 @@ from caption_reader import read
 
 from minisora.worlds import VOCABULARY, MovingMNIST, Scene, WorldConfig, caption, describe
 from minisora.worlds.alt_text import alt_text, mention, mistaken
-from minisora.worlds.captions import Level, motionless
+from minisora.worlds.captions import Level, motionless, undirected
 from minisora.worlds.grammar import END, detailed_captions, next_words
 from minisora.worlds.statements import (
     FIELDS,
@@ -206,3 +206,14 @@ def test_a_motionless_prompt_keeps_all_else() -> None:
         text = caption(scene, level, numbers)
         assert parse(motionless(text)) == without_motion(parse(text)), text
     assert motionless("my dog runs") == "my dog runs"
+
+
+def test_an_undirected_prompt_keeps_speeds() -> None:
+    numbers = np.random.default_rng(9)
+    levels: tuple[Level, ...] = ("short", "detailed")
+    for scene, level in product(scenes(100, 17), levels):
+        text = caption(scene, level, numbers)
+        told = parse(text)
+        digits = tuple(replace(digit, direction=None) for digit in told.digits)
+        assert parse(undirected(text)) == replace(told, digits=digits), text
+    assert undirected("a red 3 moving up on gray") == "a red 3 on gray"

@@ -33,12 +33,13 @@ def seam_error(video: Tensor) -> tuple[float, float]:
 
     Returns:
         what the step over the seam misses in position, px, and how much the velocities on its two sides differ,
-        px per frame; infinite if an object is not there at both ends.
+        px per frame; infinite if an object is at one end and not at the other, or at neither is any.
     """
     position, velocity = 0.0, 0.0
-    for track in find_tracks(video):
-        if not (track.present[[0, 1, -2, -1]]).all():
-            return float("inf"), float("inf")
+    ends = [track for track in find_tracks(video) if track.present[[0, 1, -2, -1]].any()]
+    if not ends or not all(track.present[[0, 1, -2, -1]].all() for track in ends):
+        return float("inf"), float("inf")
+    for track in ends:
         before, after = (track.centre[n + 1] - track.centre[n] for n in (-2, 0))
         miss = track.centre[0] - (track.centre[-1] + (before + after) / 2)
         position = max(position, float(np.hypot(*miss)))

@@ -84,11 +84,25 @@ def describe(scene: Scene) -> str:
 
 
 def motionless(text: str) -> str:
-    """A caption or prompt without what it says of motion: of a clip that goes on, only the rest still holds.
+    """A caption or prompt without what it says of motion.
 
     `motionless("a red 3 moving slowly up and to the left on gray") == "a red 3 on gray"`
     """
     return " ".join(_MOTION.sub("", text).split()).replace(" ,", ",")
+
+
+def undirected(text: str) -> str:
+    """A caption or prompt without directions: of a clip that goes on, its speed still holds, but it may have turned.
+
+    `undirected("a red 3 moving slowly up and to the left on gray") == "a red 3 moving slowly on gray"`
+    """
+    return " ".join(_MOTION.sub(_without_direction, text).split()).replace(" ,", ",")
+
+
+def _without_direction(motion: re.Match[str]) -> str:
+    """Verb and speed; nothing if no speed is told."""
+    speed = _SPEED.search(motion[0])
+    return f" {motion['verb']} {speed[0]}" if speed else ""
 
 
 def _detailed(scene: Scene, choose: Choose) -> str:
@@ -181,5 +195,6 @@ def _longest_first(*tables: Iterable[str]) -> str:
 
 VOCABULARY: tuple[str, ...] = _vocabulary()
 _HOW = _longest_first(*SPEED_WORDS.values(), *DIRECTION_WORDS.values())
-_MOTION = re.compile(rf" *\b(?:{_longest_first(VERBS, PARTICIPLES)})\b(?: (?:{_HOW})\b)*")
+_MOTION = re.compile(rf" *\b(?P<verb>{_longest_first(VERBS, PARTICIPLES)})\b(?: (?:{_HOW})\b)*")
+_SPEED = re.compile(rf"\b(?:{_longest_first(*SPEED_WORDS.values())})\b")
 assert set(DIRECTION_WORDS) == set(DIRECTIONS)
