@@ -13,7 +13,7 @@ Stands on `train` beside `recipe`, whose habits it shares. The captioner's folde
 The order is DALL-E 3's (Betker et al. 2023, section 2.1): alt-text is plentiful and poor, good captions are few. Its
 captioner looks through CLIP, which learned from alt-text before and is left as it is. So do these eyes, in a simpler
 way: they guess the words of a caption, in no order (Joulin et al. 2016, arXiv 1511.02251), and do not change any more
-when the language model learns to write; trained together the two learned no more a step, and took twice as long.
+when the language model learns to write, so that its steps are cheap.
 """
 
 from __future__ import annotations
