@@ -1,13 +1,16 @@
-"""How good captioner and expander are: errors by attribute, contradictions, and the cycle prompt -> clip -> caption.
+"""How good captioner and expander are: errors, contradictions, the cycle prompt -> clip -> caption, gain of expansion.
 
     python benchmarks/words.py [--captioner outputs/captioner] [--expander outputs/expander] [--clips 1000]
-                               [--what captioner expander cycle]
+                               [--what captioner expander cycle expansion]
 
-- **captioner**: captions of held-out clips (test digits) at several sizes, each attribute right and wrong.
+- **captioner**: captions of held-out clips (test digits) at several sizes, each attribute right and wrong, also by the
+  number of digits.
 - **expander**: short and vague prompts of the test world; the share whose expansion contradicts them, with and without
   the constraint, and how evenly what was left open is drawn.
 - **cycle**: clips generated from detailed prompts, described; the share whose caption says all that was asked for.
   Real clips of the same prompts are its ceiling.
+- **expansion**: clips of the generator from short prompts as they are and expanded; what the short prompt states, and
+  the kernel distance to real clips.
 
 Results go to `benchmarks/results/words.json`.
 """
@@ -32,8 +35,11 @@ from minisora.caption import FILES, VideoCaptioner, read_captioner
 from minisora.expand import Expander, load_expander
 from minisora.latents import fingerprint
 from minisora.loading import load
+from minisora.metrics import suite
 from minisora.metrics.captions import agreement, caption_figures, mark_caption
 from minisora.metrics.intervals import share
+from minisora.metrics.judge import load_judge
+from minisora.metrics.reader import load_reader
 from minisora.model import MiniSora
 from minisora.train_expander import expander_pairs
 from minisora.worlds import MovingMNIST, WorldConfig, caption
@@ -45,7 +51,7 @@ SIZES = ((17, 64, 64), (1, 64, 64), (9, 32, 32), (17, 96, 48), (33, 64, 64))
 
 @dataclass
 class Settings:
-    """Captioner, expander and cycle, measured."""
+    """Captioner, expander, cycle and expansion, measured."""
 
     checkpoint: str = "moving-mnist"
     """Whose VAE and generator are used."""
@@ -53,27 +59,39 @@ class Settings:
     """Folder of the captioner; the checkpoint's own folder serves as well."""
     expander: Path = Path("outputs/expander")
     """Folder of the expander; the checkpoint's own folder serves as well."""
-    what: tuple[str, ...] = ("captioner", "expander", "cycle")
+    what: tuple[str, ...] = ("captioner", "expander", "cycle", "expansion")
     """What to measure."""
     clips: int = 1000
     """Held-out clips of each size, and prompts."""
     cycle: int = 200
-    """Generated clips."""
+    """Generated clips of the cycle."""
+    expansion: int = 400
+    """Short prompts, each made into a clip as it is and expanded."""
+    fast: bool = False
+    """Make clips in bfloat16 where the hardware is fast at it."""
     out: Path = RESULTS / "words.json"
     """Where results go."""
 
 
-def captioner_figures(describer: VideoCaptioner, clips: int) -> dict[str, Any]:
-    """Each attribute's shares on held-out clips, by size."""
-    figures = {}
-    for size in SIZES:
-        world, marks = MovingMNIST(WorldConfig(*size, split="test"), CLIPS_SEED), []
-        for first in tqdm(range(0, clips, 20), desc="x".join(map(str, size)), leave=False):
-            some = [world[i] for i in range(first, min(first + 20, clips))]
-            texts = describer.caption([clip.video for clip in some])
-            marks += [mark_caption(c.facts, t) for c, t in zip(some, texts, strict=True)]
-        figures["x".join(map(str, size))] = caption_figures(marks)
-    return figures
+def captioner_figures(
+    describer: VideoCaptioner, size: tuple[int, int, int], clips: int
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Each attribute's shares on held-out clips of a size: of all, and by the number of their digits."""
+    world, marks = MovingMNIST(WorldConfig(*size, split="test"), CLIPS_SEED), []
+    for first in tqdm(range(0, clips, 20), desc=named(size), leave=False):
+        some = [world[i] for i in range(first, min(first + 20, clips))]
+        texts = describer.caption([clip.video for clip in some])
+        marks += [
+            (len(c.facts.digits), mark_caption(c.facts, t))
+            for c, t in zip(some, texts, strict=True)
+        ]
+    by_digits = {str(n): caption_figures(mark for m, mark in marks if m == n) for n in (1, 2)}
+    return caption_figures(mark for _, mark in marks), by_digits
+
+
+def named(size: tuple[int, int, int]) -> str:
+    """For example "17x64x64"."""
+    return "x".join(map(str, size))
 
 
 def contradicted(prompt: str, text: str) -> bool:
@@ -133,24 +151,41 @@ def cycle_figures(model: MiniSora, describer: VideoCaptioner, count: int) -> dic
     return figures
 
 
+def expansion_figures(model: MiniSora, count: int) -> dict[str, Any]:
+    """What a short prompt states, and the distance to real clips, with and without expansion."""
+    config = suite.EvaluationConfig(clips=count, level="short")
+    judges, reader = [load_judge(0), load_judge(1)], load_reader()
+    known = suite.known_features(config, judges)
+    figures = {}
+    for name, expand in (("as it is", False), ("expanded", True)):
+        source = suite.generated(model, config, expand=expand)
+        *_, scores = tqdm(suite.score(source, config, judges, reader), name, count, leave=False)
+        report = suite.report(scores, config, known)
+        distance = {judge: row["kernel"] for judge, row in report["distance"].items()}
+        figures[name] = {"fidelity": report["fidelity"], "kernel_distance": distance}
+    return figures
+
+
 def main(settings: Settings) -> None:
     """Measure what is asked, print, and write each section as it comes."""
-    model = load(settings.checkpoint)
+    model = load(settings.checkpoint, fast=settings.fast)
     captioner, trained_on = read_captioner(settings.captioner / FILES["detailed"])
     if trained_on != fingerprint(model.vae):
         raise ValueError(f"{settings.captioner} was trained on another VAE; train it again.")
     describer = VideoCaptioner(model.vae, captioner)
 
     def save(**section: Any) -> None:
-        about = {"clips": settings.clips, "machine": machine()}
+        about = {"clips": settings.clips, "fast": settings.fast, "machine": machine()}
         update_results(settings.out, {"about": about} | section)
 
     if "captioner" in settings.what:
-        found = captioner_figures(describer, settings.clips)
-        for size, figures in found.items():
+        found, by_digits = {}, {}
+        for size in SIZES:
+            figures, by_digits[named(size)] = captioner_figures(describer, size, settings.clips)
             row = {k: v["right"]["value"] for k, v in figures.items() if k != "all"}
-            print(size, ", ".join(f"{k} {v:.1%}" for k, v in row.items() if v is not None))
-        save(captioner=found)
+            print(named(size), ", ".join(f"{k} {v:.1%}" for k, v in row.items() if v is not None))
+            found[named(size)] = figures
+        save(captioner=found, by_digits=by_digits)
     if "expander" in settings.what:
         found = expander_figures(load_expander(settings.expander), settings.clips)
         for name, figures in found.items():
@@ -161,6 +196,12 @@ def main(settings: Settings) -> None:
         for name, figures in found.items():
             print(f"{name}: prompt and caption agree in {figures['cycle']['value']:.1%}")
         save(cycle=found)
+    if "expansion" in settings.what:
+        found = expansion_figures(model, settings.expansion)
+        for name, figures in found.items():
+            kvd = ", ".join(f"{d['value']:.4f}" for d in figures["kernel_distance"].values())
+            print(f"{name}: all right {figures['fidelity']['all']['value']:.1%}, distance {kvd}")
+        save(expansion=found)
     print(f"Written to {settings.out}")
 
 

@@ -22,15 +22,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from minisora.checkpoint import load_weights, save_weights
+from minisora.checkpoint import fill, load_weights, save_weights
 from minisora.decoding import Decoding, write
 from minisora.expand import plain
-from minisora.eyes import Eyes, EyesConfig
+from minisora.eyes import Eyes, EyesConfig, fit_video
 from minisora.language import LanguageConfig, PrefixLM, Session, shift_right
 from minisora.latents import fingerprint
 from minisora.layers import linear
 from minisora.loading import checkpoint_folder, load_vae
-from minisora.patches import Grid, Packed, pack, token_grid, unpack_groups
+from minisora.patches import Packed, pack, token_grid, unpack_groups
 from minisora.paths import DataError
 from minisora.text import Tokenizer
 from minisora.vae import VideoVAE
@@ -40,7 +40,6 @@ if TYPE_CHECKING:
 
 Style = Literal["detailed", "short"]
 FILES = {"detailed": "captioner.safetensors", "short": "captioner-short.safetensors"}
-LARGEST = 128  # px; the world's largest side, and so the largest the captioner learned
 
 
 @dataclass(frozen=True)
@@ -49,8 +48,7 @@ class CaptionerConfig:
 
     Attributes:
         vocabulary: the words of captions.
-        latent_channels: Z.
-        eyes: size of what looks at latents, and the patches it gives.
+        eyes: of what looks at latents, and the patches it gives.
         language: of the model.
     """
 
@@ -75,6 +73,7 @@ class Captioner(nn.Module):
         self.eyes = Eyes(config.eyes, config.language.width)
         self.words = linear(config.eyes.width, len(self.tokenizer))
         self.lm = PrefixLM(config.language, len(self.tokenizer))
+        self.loudness = nn.Parameter(torch.tensor(8.0))  # of the words that the eyes say
 
     @property
     def device(self) -> torch.device:
@@ -85,16 +84,21 @@ class Captioner(nn.Module):
         """What the eyes see: features (n, t, h, w, C) of each group of packed clips."""
         return self.eyes(unpack_groups(packed.tokens, packed))
 
-    def guess_words(self, features: Tensor) -> Tensor:
-        """(B, t, h, w, C) -> (B, V) log-probabilities of a word drawn from the caption; by this the eyes learn.
+    def say(self, features: Tensor) -> Tensor:
+        """(B, t, h, w, C) -> (B, t, h, w, V): log-probabilities of the words for what is at each place."""
+        return F.log_softmax(self.words(features.float()).float(), dim=-1)
 
-        Each place says how much it looks like each word; the one that says most is believed (Oquab et al. 2015).
-        """
-        return F.log_softmax(self.words(features).amax(dim=(1, 2, 3)).float(), dim=1)
+    def prefix(self, features: Tensor) -> Tensor:
+        """(B, t, h, w, C) -> (B, Lv, D): each patch as it looks, and the words said there, as if they were read."""
+        tokens = self.eyes.tokens(features)
+        with torch.no_grad():  # what to say the eyes have learned before
+            said = self.say(features).exp().movedim(-1, 1)  # (B, V, t, h, w)
+        said = F.max_pool3d(said, self.config.eyes.patch).flatten(2).mT  # (B, Lv, V)
+        return tokens + self.loudness * (said @ self.lm.embedding.weight)
 
     def forward(self, packed: Packed, seen: Sequence[Tensor] | None = None) -> Tensor:
         """Logits (Lt, V) of the token after each of the packed text ids; `seen` is from `look`, else it looks now."""
-        tokens = [self.eyes.tokens(features) for features in seen or self.look(packed)]
+        tokens = [self.prefix(features) for features in seen or self.look(packed)]
         return self.lm(packed.layout.merge(tokens), packed.text_ids, packed.layout)
 
     def pack_captions(
@@ -128,7 +132,7 @@ class Captioner(nn.Module):
         """
         grid = token_grid(latents.shape[2:], self.config.eyes.patch)
         with torch.inference_mode():
-            session = Session(self.lm, self.eyes.tokens(self.eyes([latents])[0]), grid)
+            session = Session(self.lm, self.prefix(self.eyes([latents])[0]), grid)
         limit, end = self.config.language.max_length, self.tokenizer.end_id
         texts = write(session, decoding, end, limit, generator)
         return [plain(self.tokenizer.decode(text)) for text in texts]
@@ -205,29 +209,6 @@ class VideoCaptioner:
                 yield some, z
 
 
-def fit_video(video: Tensor, vae: VideoVAE, patch: Grid) -> Tensor:
-    """A video brought to what the VAE and the captioner take: 1 + 4k frames, sides of whole patches up to 128 px.
-
-    The last frames beyond 1 + 4k are dropped; other sides are resampled to the nearest that fit, the shape kept as
-    nearly as that allows; grey becomes RGB.
-
-    Args:
-        video: (1 or 3, T, H, W) in [0, 1].
-    """
-    config = vae.config
-    frames, height, width = video.shape[1:]
-    video = video.float()[:, : frames - (frames - 1) % config.temporal].expand(3, -1, -1, -1)
-    scale = min(1.0, LARGEST / max(height, width))
-    units = (config.spatial * patch[1], config.spatial * patch[2])
-    sides = zip((height, width), units, strict=True)
-    size = [max(unit, unit * round(side * scale / unit)) for side, unit in sides]
-    if size != [height, width]:
-        planes = video.transpose(0, 1)  # (T, 3, H, W)
-        planes = F.interpolate(planes, size, mode="bilinear", antialias=True, align_corners=False)
-        video = planes.transpose(0, 1).clamp(0, 1)
-    return video.to(vae.latent_mean.device)
-
-
 def read_captioner(path: Path, device: str | torch.device = "cpu") -> tuple[Captioner, str]:
     """A captioner from its file, and the fingerprint of its VAE.
 
@@ -236,7 +217,7 @@ def read_captioner(path: Path, device: str | torch.device = "cpu") -> tuple[Capt
     """
     tensors, config = load_weights(path)
     captioner = Captioner(CaptionerConfig.from_dict(config))
-    captioner.load_state_dict(tensors)
+    fill(captioner, tensors, path)
     return captioner.to(device).eval().requires_grad_(False), config["vae"]
 
 

@@ -70,7 +70,7 @@ CAPTIONER = CaptionerPreset(
     ),
     labelled=500,
     noise=0.1,
-    look=TrainConfig(steps=8000, batch=64, lr=3e-3, warmup=100, cooldown=0.5, muon=False),
+    look=TrainConfig(steps=10_000, batch=64, lr=3e-3, warmup=100, cooldown=0.5, muon=False),
     pretrain=TrainConfig(steps=6000, batch=64, lr=2e-3, warmup=100, cooldown=0.5, muon=False),
     tune=TrainConfig(steps=200, batch=64, lr=5e-4, warmup=20, cooldown=0.8, checkpoint_every=50),
 )

@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 import safetensors
 import safetensors.torch
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from minisora.sealed import BLANK_SEAL, CheckpointError, read_sealed, seal, write_atomic
 
@@ -76,6 +76,17 @@ def load_weights(
         for name, tensor in stored.items()
     }
     return tensors, read_config(path)
+
+
+def fill(module: nn.Module, tensors: dict[str, Tensor], path: str | Path) -> None:
+    """Put the weights of a file into a module; raises CheckpointError if they are those of another network."""
+    try:
+        module.load_state_dict(tensors)
+    except RuntimeError as error:  # its message lists every tensor
+        raise CheckpointError(
+            f"{path} holds the weights of another {type(module).__name__} than this version of minisora builds; "
+            "use the version that wrote it, or train it again."
+        ) from error
 
 
 def read_config(path: str | Path) -> dict[str, Any]:

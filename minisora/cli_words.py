@@ -147,8 +147,8 @@ def show(items: Iterator[Any], total: int, title: str) -> Iterator[Any]:
         for item in items:
             bar.update((item if isinstance(item, int) else item.step) - bar.n)
             if not isinstance(item, int):
-                right = item.parts["words_right"]
-                bar.set_postfix(loss=f"{item.loss:.3f}", words_right=f"{right:.0%}")
+                shares = {k: f"{v:.0%}" for k, v in item.parts.items() if k != "clips"}
+                bar.set_postfix({"loss": f"{item.loss:.3f}"} | shares)
             yield item
 
 

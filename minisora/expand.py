@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from minisora.checkpoint import load_weights, save_weights
+from minisora.checkpoint import fill, load_weights, save_weights
 from minisora.decoding import Decoding, write
 from minisora.language import LanguageConfig, PrefixLM, Session
 from minisora.patches import Group, Layout
@@ -175,5 +175,5 @@ def load_expander(folder: Path | None = None, device: str | torch.device = "cpu"
             ) from error
     tensors, config = load_weights(path)
     expander = Expander(ExpanderConfig.from_dict(config))
-    expander.load_state_dict(tensors)
+    fill(expander, tensors, path)
     return expander.to(device).eval().requires_grad_(False)

@@ -18,7 +18,9 @@ from torch import Tensor, nn
 
 from minisora.layers import linear
 from minisora.patches import Grid, patchify
-from minisora.vae import conv_frames
+from minisora.vae import VideoVAE, conv_frames
+
+LARGEST = 128  # px; the world's largest side, and so the largest the captioner learned
 
 
 @dataclass(frozen=True)
@@ -89,7 +91,6 @@ class Eyes(nn.Module):
         self.blocks = nn.ModuleList(ResidualBlock(config.width) for _ in range(config.depth))
         self.norm = BatchNorm(config.width)
         self.patches = linear(config.width * pt * ph * pw, width)
-        self.whole = linear(config.width, width, zero=True)
 
     def forward(self, latents: Sequence[Tensor]) -> list[Tensor]:
         """One (B, Z, t, h, w) for each size -> as many (B, t, h, w, C)."""
@@ -98,11 +99,29 @@ class Eyes(nn.Module):
             xs = block(xs)
         return self.norm.over(xs)
 
-    def glance(self, features: Tensor) -> Tensor:
-        """(B, t, h, w, C) -> (B, C): how strongly each feature is there, wherever it is."""
-        return features.amax(dim=(1, 2, 3))
-
     def tokens(self, features: Tensor) -> Tensor:
-        """(B, t, h, w, C) -> (B, Lv, D), ordered by t, then h, then w: each patch, and a glance at the whole."""
-        patches = self.patches(patchify(features.movedim(-1, 1), self.config.patch))
-        return patches + self.whole(self.glance(features))[:, None]
+        """(B, t, h, w, C) -> (B, Lv, D), one for each patch, ordered by t, then h, then w."""
+        return self.patches(patchify(features.movedim(-1, 1), self.config.patch))
+
+
+def fit_video(video: Tensor, vae: VideoVAE, patch: Grid) -> Tensor:
+    """A video brought to what the VAE and the captioner take: 1 + 4k frames, sides of whole patches up to 128 px.
+
+    The last frames beyond 1 + 4k are dropped; other sides are resampled to the nearest that fit, the shape kept as
+    nearly as that allows; grey becomes RGB.
+
+    Args:
+        video: (1 or 3, T, H, W) in [0, 1].
+    """
+    config = vae.config
+    frames, height, width = video.shape[1:]
+    video = video.float()[:, : frames - (frames - 1) % config.temporal].expand(3, -1, -1, -1)
+    scale = min(1.0, LARGEST / max(height, width))
+    units = (config.spatial * patch[1], config.spatial * patch[2])
+    sides = zip((height, width), units, strict=True)
+    size = [max(unit, unit * round(side * scale / unit)) for side, unit in sides]
+    if size != [height, width]:
+        planes = video.transpose(0, 1)  # (T, 3, H, W)
+        planes = F.interpolate(planes, size, mode="bilinear", antialias=True, align_corners=False)
+        video = planes.transpose(0, 1).clamp(0, 1)
+    return video.to(vae.latent_mean.device)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from minisora.checkpoint import load_weights
+from minisora.checkpoint import fill, load_weights
 from minisora.config import ClipSize
 from minisora.model import MiniSora
 from minisora.network import ModelConfig
@@ -47,8 +47,8 @@ def load(
     net, config = load_weights(folder / "generator.safetensors")  # verified before it is believed
     sizes = [ClipSize(*size) for size in config.get("facts", {}).get("sizes", [])]
     model = MiniSora(ModelConfig.from_dict(config), sizes)
-    model.vae.load_state_dict(vae)
-    model.net.load_state_dict(net)
+    fill(model.vae, vae, folder / "vae.safetensors")
+    fill(model.net, net, folder / "generator.safetensors")
     model.folder, model.fast = folder, fast
     return model.to(device).eval().requires_grad_(False)
 
@@ -61,5 +61,5 @@ def load_vae(folder: Path, device: str | torch.device = "cpu") -> VideoVAE:
     """
     tensors, config = load_weights(folder / "vae.safetensors")
     vae = VideoVAE(ModelConfig.from_dict(config).vae)
-    vae.load_state_dict(tensors)
+    fill(vae, tensors, folder / "vae.safetensors")
     return vae.to(device).eval().requires_grad_(False)

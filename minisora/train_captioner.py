@@ -4,7 +4,7 @@ Stands on `train` beside `recipe`, whose habits it shares. The captioner's folde
 
     latents/                        clips of the world, encoded by the checkpoint's VAE
     eyes-state/, base-state/, ...   the last two training states of each stage
-    eyes.safetensors                its eyes can tell which words the alt-text of a clip may have (stage 0)
+    eyes.safetensors                its eyes know words for what is at each place (stage 0)
     base.safetensors                from there, it writes alt-text (stage 1)
     captioner-short.safetensors     from there, on short captions of a few hundred clips (stage 2: SSC)
     captioner.safetensors           from the same base, on detailed captions of the same clips (stage 3: DSC)
@@ -12,15 +12,17 @@ Stands on `train` beside `recipe`, whose habits it shares. The captioner's folde
 
 The order is DALL-E 3's (Betker et al. 2023, section 2.1): alt-text is plentiful and poor, good captions are few. Its
 captioner looks through CLIP, which learned from alt-text before and is left as it is. So do these eyes, in a simpler
-way: they guess the words of a caption, in no order (Joulin et al. 2016, arXiv 1511.02251), and do not change any more
-when the language model learns to write, so that its steps are cheap.
+way: they guess the words of a caption, in no order (Joulin et al. 2016, arXiv 1511.02251), phrase by phrase, each from
+one place of the clip. Nobody says which place: that is learned with the words (multiple-instance learning; Fang et al.
+2015, arXiv 1411.4952). They do not change any more when the language model learns to write, so its steps are cheap.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from copy import copy
 from dataclasses import asdict
 from pathlib import Path
@@ -43,6 +45,7 @@ from minisora.train import Objective, Record, Trainer, fit
 from minisora.worlds import Scene, caption
 from minisora.worlds.alt_text import alt_text
 from minisora.worlds.captions import Level
+from minisora.worlds.statements import phrases
 
 CAPTION_WORLD = 200  # seed; no generator is trained or tested on it
 EYES, BASE = "eyes.safetensors", "base.safetensors"
@@ -91,41 +94,58 @@ def noisy_batch(
     batch: int,
     noise: float,
     generator: torch.Generator,
-) -> tuple[Packed, Tensor]:
-    """Clips of mixed sizes with their captions, packed, and the ids (Lt,) to write, on the captioner's device."""
+) -> tuple[Packed, Tensor, list[str]]:
+    """Clips of mixed sizes packed with their captions, the ids (Lt,) to write, and the captions in packed order."""
     latents, texts = dataset.batch(batch, generator, dropped=0.0)
     noisy = [z + noise * torch.randn(z.shape, generator=generator) for z in latents]
-    return captioner.pack_captions([z.to(captioner.device) for z in noisy], texts)
+    packed, ids = captioner.pack_captions([z.to(captioner.device) for z in noisy], texts)
+    return packed, ids, [texts[i] for i in packed.order]
 
 
-def word_loss(captioner: Captioner, seen: list[Tensor], ids: Tensor) -> tuple[Tensor, Tensor]:
-    """Cross-entropy in nats of a word drawn from a caption, given a glance at the clip.
+def phrase_table(captioner: Captioner, texts: Sequence[str]) -> Tensor:
+    """(n, J, V): how often each phrase of each text has each word; rows of zeros where a text has fewer than J."""
+    split = [phrases(text) for text in texts]
+    counts = torch.tensor([len(parts) for parts in split])
+    ids = captioner.tokenizer.encode_batch([phrase for parts in split for phrase in parts])
+    words = torch.zeros(len(ids), len(captioner.tokenizer))
+    words.scatter_add_(1, ids, torch.ones(ids.shape))
+    words[:, : captioner.tokenizer.end_id + 1] = 0.0
+    most = int(counts.max())
+    table = torch.zeros(len(texts), most, words.shape[1])
+    table[torch.arange(most) < counts[:, None]] = words
+    return table.to(captioner.device)
+
+
+def phrase_loss(captioner: Captioner, seen: Sequence[Tensor], table: Tensor) -> Tensor:
+    """Cross-entropy of phrases in nats a word; each is said whole by one place of the clip, nobody knows which.
+
+    p(phrase) is the mean over all places of the product of p(word | place), words in no order: a mixture. So a place
+    that is to speak of a digit must know its color and its name and how it moves: which belongs to which.
 
     Args:
         captioner: whose eyes saw.
-        seen: features of each group of clips, from `look`.
-        ids: (Lt,) of their captions.
-
-    Returns:
-        the loss, and the share of clips whose likeliest word is in their caption.
+        seen: features (n, t, h, w, C) of each group of clips, from `look`.
+        table: phrases of their captions, from `phrase_table`, in the same order.
     """
-    log_p = torch.cat([captioner.guess_words(features) for features in seen])  # (n, V)
-    said = torch.zeros_like(log_p).scatter_(1, ids.view(len(log_p), -1), 1.0)
-    said[:, : captioner.tokenizer.end_id + 1] = 0.0  # only words
-    right = said.gather(1, log_p.argmax(dim=1, keepdim=True)).mean()
-    return -(said * log_p).sum() / said.sum(), right
+    logs = []
+    for features, told in zip(seen, table.split([len(x) for x in seen]), strict=True):
+        log_p = captioner.say(features).flatten(1, 3)  # (n, places, V)
+        whole = told @ log_p.mT  # (n, J, places)
+        logs.append(whole.logsumexp(dim=2) - math.log(log_p.shape[1]))
+    return -torch.cat(logs).sum() / table.sum()
 
 
-def words_objective(
+def phrase_objective(
     captioner: Captioner, dataset: LatentDataset, batch: int, noise: float = 0.0
 ) -> Objective:
-    """`word_loss` on batches of mixed sizes; arguments as in `caption_objective`."""
+    """`phrase_loss` on batches of mixed sizes; arguments as in `caption_objective`."""
 
     def objective(step: int, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
-        packed, ids = noisy_batch(captioner, dataset, batch, noise, generator)
+        packed, _, texts = noisy_batch(captioner, dataset, batch, noise, generator)
         with autocast(captioner.device):
-            loss, right = word_loss(captioner, captioner.look(packed), ids)
-        return loss, {"words_right": right.item(), "clips": float(batch)}
+            seen = captioner.look(packed)
+        loss = phrase_loss(captioner, seen, phrase_table(captioner, texts))
+        return loss, {"clips": float(batch)}
 
     return objective
 
@@ -144,7 +164,7 @@ def caption_objective(
     end = captioner.tokenizer.end_id
 
     def objective(step: int, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
-        packed, ids = noisy_batch(captioner, dataset, batch, noise, generator)
+        packed, ids, _ = noisy_batch(captioner, dataset, batch, noise, generator)
         with autocast(captioner.device):
             with torch.no_grad():
                 seen = captioner.look(packed)
@@ -231,7 +251,7 @@ def _stage(
         with seeded(config.seed):
             captioner = Captioner(preset.config).to(device)
     captioner.eyes.train(file == EYES)  # else normalized as it was then
-    objective_of = words_objective if file == EYES else caption_objective
+    objective_of = phrase_objective if file == EYES else caption_objective
     objective = objective_of(captioner, data, config.batch, preset.noise)
     records = train_stage(captioner, objective, config, folder, name, facts)
     for _ in show(records, config.steps, name):

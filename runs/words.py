@@ -33,6 +33,17 @@ def captioner(facts: dict[str, Any]) -> str:
     )
 
 
+def by_digits(facts: dict[str, Any]) -> str:
+    """Captions that are right in all they should say, by the number of digits."""
+    rows = [
+        [size, *(number(figures["all"], "{:.1%}") for figures in counts.values())]
+        for size, counts in facts["by_digits"].items()
+    ]
+    return "**All of it right**, by the number of digits.\n\n" + grid(
+        ["size", "one digit", "two digits"], rows
+    )
+
+
 def expander(facts: dict[str, Any]) -> str:
     """How often an expansion contradicts its prompt."""
     ruled, free = (
@@ -48,6 +59,28 @@ def cycle(facts: dict[str, Any]) -> str:
         f"**There and back**, prompt to clip to caption: the caption says all that the prompt stated, and nothing "
         f"against it, for {made} of {facts['cycle']['generated']['cycle']['count']} generated clips, and for {real} "
         "of real ones."
+    )
+
+
+def expansion(facts: dict[str, Any]) -> str:
+    """What expansion does to clips from short prompts."""
+    rows = [
+        [
+            name,
+            number(figures["fidelity"]["all"], "{:.1%}"),
+            *(number(judge, "{:.4f}") for judge in figures["kernel_distance"].values()),
+        ]
+        for name, figures in facts["expansion"].items()
+    ]
+    count = facts["expansion"]["expanded"]["fidelity"]["all"]["count"]
+    head = [
+        "short prompt",
+        "all that it states is right",
+        "distance to real clips, judge 0",
+        "judge 1",
+    ]
+    return f"**Expansion** of {count} short prompts, by clips of the shipped generator.\n\n" + grid(
+        head, rows
     )
 
 
@@ -69,8 +102,10 @@ def recaptioning(facts: dict[str, Any]) -> str:
 
 PARTS: Parts = (
     ("words", "captioner", captioner),
+    ("words", "by_digits", by_digits),
     ("words", "expander", expander),
     ("words", "cycle", cycle),
+    ("words", "expansion", expansion),
     ("recaptioning", "pooled", recaptioning),
 )
 

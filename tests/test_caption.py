@@ -20,13 +20,14 @@ from minisora.caption import (
     Captioner,
     CaptionerConfig,
     VideoCaptioner,
-    fit_video,
     load_captioner,
+    read_captioner,
 )
 from minisora.captioner_preset import CAPTIONER, CaptionerPreset
+from minisora.checkpoint import CheckpointError, load_weights, save_weights
 from minisora.config import TrainConfig
 from minisora.decoding import Decoding
-from minisora.eyes import EyesConfig
+from minisora.eyes import EyesConfig, fit_video
 from minisora.language import LanguageConfig, next_token_loss
 from minisora.latents import LatentDataset, build_latents, fingerprint
 from minisora.loading import load
@@ -34,10 +35,17 @@ from minisora.metrics.captions import agreement, caption_figures, mark_caption
 from minisora.presets import mixture
 from minisora.recaption import BlendedCaptions, original_caption, read_plan, recaption, sidecar
 from minisora.train import Trainer, fit
-from minisora.train_captioner import FixedCaptions, caption_objective, words_objective
+from minisora.train_captioner import (
+    FixedCaptions,
+    caption_objective,
+    phrase_loss,
+    phrase_objective,
+    phrase_table,
+)
 from minisora.video import VideoClip, write_video
 from minisora.worlds import VOCABULARY, MovingMNIST, Scene, WorldConfig, describe
 from minisora.worlds.alt_text import alt_text
+from minisora.worlds.statements import phrases
 
 LANGUAGE = LanguageConfig(width=32, depth=2, num_heads=2)
 CONFIG = CaptionerConfig(VOCABULARY, EyesConfig(4, width=8, depth=1), LANGUAGE)
@@ -222,20 +230,79 @@ def test_a_data_set_keeps_its_captions_and_only_some_are_labelled(shards: Path) 
     assert loss.isfinite() and parts["clips"] == 4
 
 
-def test_eyes_learn_which_words_a_caption_has(shards: Path) -> None:
+def test_the_phrase_loss_is_that_of_a_mixture_of_places() -> None:
+    model, g = captioner(), generator(5)
+    texts = ["a red 3 and a blue 7 on gray", "a 3"]
+    clips = [torch.randn(4, *size, generator=g) for size in ((2, 4, 4), (1, 4, 6))]
+    packed, _ = model.pack_captions(clips, texts)
+    seen, ordered = model.look(packed), [texts[i] for i in packed.order]
+    found = phrase_loss(model, seen, phrase_table(model, ordered))
+    total, count = 0.0, 0
+    for features, text in zip(seen, ordered, strict=True):
+        p = model.words(features).softmax(dim=-1).flatten(0, 3)  # (places, V)
+        for phrase in phrases(text):
+            ids = [int(model.tokenizer.encode(word)[0]) for word in phrase.split()]
+            total += -p[:, ids].prod(dim=1).mean().log().item()
+            count += len(ids)
+    assert found.item() == pytest.approx(total / count, rel=1e-4)
+
+
+def test_eyes_learn_which_words_belong_together(shards: Path) -> None:
+    """Two things a clip, each a color and a digit, captions in random order: the places tell which go together."""
+    g = generator(6)
+    things = torch.randn(2, 2, 4, generator=g)  # by color, by digit: what a place of it looks like
+    names = [[f"a {color} {digit}" for digit in (3, 7)] for color in ("red", "blue")]
+
+    def objective(step: int, g: torch.Generator) -> tuple[torch.Tensor, dict[str, float]]:
+        latents, texts = [], []
+        for digit in torch.randint(2, (16,), generator=g).tolist():
+            z = 0.1 * torch.randn(4, 1, 2, 4, generator=g)
+            z[..., 0] += things[0, digit, :, None, None]
+            z[..., 3] += things[1, 1 - digit, :, None, None]
+            latents.append(z)
+            pair = [names[0][digit], names[1][1 - digit]]
+            texts.append(" and ".join(pair if torch.rand((), generator=g) < 0.5 else pair[::-1]))
+        packed, _ = model.pack_captions(latents, texts)
+        table = phrase_table(model, [texts[i] for i in packed.order])
+        return phrase_loss(model, model.look(packed), table), {}
+
+    torch.manual_seed(0)
+    model = Captioner(CONFIG)
+    train = TrainConfig(steps=150, batch=16, lr=1e-2, warmup=5, muon=False)
+    for _ in fit(Trainer(model, train), objective):
+        pass
+    z = torch.zeros(4, 1, 2, 4)
+    z[..., 0], z[..., 3] = things[0, 0, :, None, None], things[1, 1, :, None, None]
+    model.eval()
+    clip, _ = model.pack_captions([z], [""])
+    losses = [
+        phrase_loss(model, model.look(clip), phrase_table(model, [text])).item()
+        for text in ("a red 3 and a blue 7", "a red 7 and a blue 3")
+    ]
+    assert losses[0] < losses[1] - 0.5
+
+
+def test_eyes_learn_from_shards(shards: Path) -> None:
     def color(scene: Scene, rng: np.random.Generator) -> str:
         return f"a {scene.digits[0].color} digit"
 
     data = LatentDataset(shards, mixture((5, 32, 32, 1.0)), FixedCaptions(color, 1))
     model = captioner().train().requires_grad_(True)
-    objective = words_objective(model, data, 12)
+    objective = phrase_objective(model, data, 12)
     first, _ = objective(0, generator())
-    *_, last = fit(
-        Trainer(model, TrainConfig(steps=60, batch=12, lr=3e-3, warmup=5, muon=False)), objective
-    )
-    assert last.loss < 0.8 * first.item() and last.parts["words_right"] > 0.9
-    # log(3) for the words of a caption that all say three, and nothing for any other word
-    assert last.loss > 0.9 * np.log(3)
+    train = TrainConfig(steps=60, batch=12, lr=3e-3, warmup=5, muon=False)
+    *_, last = fit(Trainer(model, train), objective)
+    assert np.log(3) < last.loss < 0.8 * first.item()  # three words, in no order
+
+
+def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "captioner.safetensors"
+    captioner().save(path, "a vae")
+    tensors, config = load_weights(path)
+    del tensors["loudness"]
+    save_weights(path, tensors, config)
+    with pytest.raises(CheckpointError, match="another Captioner"):
+        read_captioner(path)
 
 
 def test_what_ships_stays_small() -> None:

@@ -37,7 +37,7 @@ def by_session(latent: torch.Tensor, text: str) -> float:
     grid = token_grid(latent.shape[1:], model.config.eyes.patch)
     total = 0.0
     with torch.inference_mode():
-        session = Session(model.lm, model.eyes.tokens(model.eyes([latent[None]])[0]), grid)
+        session = Session(model.lm, model.prefix(model.eyes([latent[None]])[0]), grid)
         for token in model.tokenizer.encode(text).tolist():
             if token <= model.tokenizer.end_id:
                 break

@@ -21,6 +21,7 @@ from minisora.worlds.statements import (
     UnclearError,
     contradictions,
     parse,
+    phrases,
     without_motion,
 )
 
@@ -90,6 +91,19 @@ def test_backgrounds_and_order_are_read() -> None:
 def test_what_cannot_be_is_refused(text: str, says: str) -> None:
     with pytest.raises(UnclearError, match=says):
         parse(text)
+
+
+def test_phrases_speak_of_one_thing_each() -> None:
+    rng = np.random.default_rng(1)
+    for scene in scenes(300):
+        for text in (caption(scene, "detailed", rng), alt_text(scene, rng)):
+            whole, parts = parse(text), [parse(phrase) for phrase in phrases(text)]
+            assert sum((part.digits for part in parts), ()) == whole.digits, text
+            assert all(len(part.digits) + (part.tint is not None) == 1 for part in parts), text
+            assert whole.tint == (parts[-1].tint if whole.tint else None), text
+    said = "On gray, a red 3 behind a 7 in blue moving up and left, the blue digit in front"
+    assert phrases(said) == ["a red 3", "a 7 in blue moving up and left", "on gray"]
+    assert phrases("") == []
 
 
 def test_contradictions_are_named() -> None:

@@ -55,7 +55,7 @@ def randomize(module: nn.Module, seed: int = 0) -> nn.Module:
             noise = torch.randn(p.shape, generator=g)
             if name.endswith("bias"):
                 p.copy_(0.1 * noise if p.ndim == 1 else p + 0.1 * noise)  # a DiT's gates stay open
-            elif p.ndim == 1 or name.endswith("scale"):
+            elif p.ndim < 2 or name.endswith("scale"):
                 p.copy_(1 + 0.1 * noise)
             else:
                 p.copy_(noise * p[0].numel() ** -0.5)

@@ -38,6 +38,7 @@ _PATTERNS = {
 }
 _TINTS = ("black", "gray", "grey", "navy", "brown")
 _NOUNS = ("digit", "number", "numeral")
+_WORD = re.compile(r"[a-z]+|\d+|,")
 _NEVER = ("not", "no", "without", "never")
 _COLOR = "|".join(COLORS)
 _THING = "|".join((*COLORS, *NUMERALS, *_NOUNS, *(f"{noun}s" for noun in _NOUNS), r"\d+"))
@@ -100,7 +101,7 @@ def parse(text: str) -> Statement:
         UnclearError: it speaks of more than two digits, of a background that does not exist, of two directions at
             once, or of what is *not* there.
     """
-    words = re.findall(r"[a-z]+|\d+|,", text.lower().replace("-", " "))
+    words = _WORD.findall(text.lower().replace("-", " "))
     if negation := next((word for word in words if word in _NEVER), None):
         raise UnclearError(f"{text!r} says {negation!r}; say what is there instead.")
     plain = " ".join(words).replace("at medium speed", "mediumspeed")
@@ -123,6 +124,18 @@ def parse(text: str) -> Statement:
     if not statement.backgrounds:
         raise UnclearError(f"{text!r} asks for a background that is not one of: {_grounds()}.")
     return statement
+
+
+def phrases(text: str) -> list[str]:
+    """What a caption says of each thing by itself: a clause for each digit, then one for the background.
+
+    `phrases("on gray, a red 3 in front of a 7") == ["a red 3", "a 7", "on gray"]`
+    """
+    plain = " ".join(_WORD.findall(text.lower()))
+    grounds = [match[0] for match in _GROUND.finditer(plain)]
+    plain = _FRONT.sub(" ", " ".join(_GROUND.sub(" ", plain).split()))
+    found = [phrase.strip(" ,") for phrase in (*_JOIN.split(plain)[::2], *grounds)]
+    return [phrase for phrase in found if phrase]
 
 
 def _take_background(plain: str) -> tuple[str, str | None, str | None]:
