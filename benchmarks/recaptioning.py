@@ -161,7 +161,7 @@ def describe_all(model: MiniSora, settings: Settings) -> dict[Style, Path]:
         captioner, trained_on = read_captioner(settings.captioner / FILES[style])  # type: ignore[index]
         if trained_on != fingerprint(model.vae):
             raise ValueError(f"{settings.captioner} was trained on another VAE; train it again.")
-        describer = VideoCaptioner(model.vae, captioner)
+        describer = VideoCaptioner(model.vae, captioner, detailed=style == "detailed")
         with tqdm(desc=f"{style} captions", total=settings.latents) as bar:
             for done, _ in recaption(folder, describer, style=style):  # type: ignore[arg-type]
                 bar.update(done - bar.n)

@@ -172,7 +172,7 @@ def main(settings: Settings) -> None:
     captioner, trained_on = read_captioner(settings.captioner / FILES["detailed"])
     if trained_on != fingerprint(model.vae):
         raise ValueError(f"{settings.captioner} was trained on another VAE; train it again.")
-    describer = VideoCaptioner(model.vae, captioner)
+    describer = VideoCaptioner(model.vae, captioner, detailed=True)
 
     def save(**section: Any) -> None:
         about = {"clips": settings.clips, "fast": settings.fast, "machine": machine()}
@@ -185,7 +185,9 @@ def main(settings: Settings) -> None:
             row = {k: v["right"]["value"] for k, v in figures.items() if k != "all"}
             print(named(size), ", ".join(f"{k} {v:.1%}" for k, v in row.items() if v is not None))
             found[named(size)] = figures
-        save(captioner=found, by_digits=by_digits)
+        free = VideoCaptioner(model.vae, captioner)  # not held to the form of a caption
+        unheld, _ = captioner_figures(free, SIZES[0], settings.clips)
+        save(captioner=found, by_digits=by_digits, free=unheld)
     if "expander" in settings.what:
         found = expander_figures(load_expander(settings.expander), settings.clips)
         for name, figures in found.items():

@@ -1,10 +1,10 @@
 """The captioner: a clip in, its description out, word by word. It sees latents, never the facts of a scene.
 
-Where it stands: `vae`, `patches`, `eyes`, `language`, `decoding` -> [caption] -> `recaption`. DALL-E 3 (Betker et al.
-2023) trains a captioner on alt-text, then twice more from there: on short synthetic captions (SSC) and on descriptive
-ones (DSC); Sora's report describes its training clips with such a captioner. Here a small convolutional network looks
-at the clip's latent, what it sees is cut into spacetime patches as for the transformer, each patch is a token at
-(t, h, w), and the tokens of all patches are the prefix of a language model; so a clip may have any size and length.
+Where it stands: `vae`, `patches`, `eyes`, `grounding`, `language`, `decoding` -> [caption] -> `recaption`. After
+DALL-E 3 (Betker et al. 2023), whose captioner is trained on alt-text, then twice more from there: on short synthetic
+captions (SSC) and on descriptive ones (DSC). Here a small convolutional network looks at the clip's latent; what it
+sees is cut into patches, tokens at (t, h, w) and the prefix of a language model, so a clip may have any size and
+length; and the words that it has for each place hint at what comes next (`grounding`).
 
 Legend: B Z t h w latents, B C T H W video, D width.
 """
@@ -23,12 +23,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from minisora.checkpoint import fill, load_weights, save_weights
-from minisora.decoding import Decoding, write
-from minisora.expand import plain
+from minisora.decoding import Decoding, Rule, write
+from minisora.expand import caption_form, plain
 from minisora.eyes import Eyes, EyesConfig, fit_video
+from minisora.grounding import Grounding, phrase_words
 from minisora.language import LanguageConfig, PrefixLM, Session, shift_right
 from minisora.latents import fingerprint
-from minisora.layers import linear
 from minisora.loading import checkpoint_folder, load_vae
 from minisora.patches import Packed, pack, token_grid, unpack_groups
 from minisora.paths import DataError
@@ -70,36 +70,46 @@ class Captioner(nn.Module):
         super().__init__()
         self.config = config
         self.tokenizer = Tokenizer(config.vocabulary, max_length=config.language.max_length)
-        self.eyes = Eyes(config.eyes, config.language.width)
-        self.words = linear(config.eyes.width, len(self.tokenizer))
+        self.eyes = Eyes(config.eyes, config.language.width, len(self.tokenizer))
         self.lm = PrefixLM(config.language, len(self.tokenizer))
         self.loudness = nn.Parameter(torch.tensor(8.0))  # of the words that the eyes say
+        self.urgency = nn.Parameter(torch.tensor(12.0))  # of the hints at what comes next
 
     @property
     def device(self) -> torch.device:
         """Where its weights are."""
-        return self.words.weight.device
+        return self.loudness.device
 
     def look(self, packed: Packed) -> list[Tensor]:
         """What the eyes see: features (n, t, h, w, C) of each group of packed clips."""
         return self.eyes(unpack_groups(packed.tokens, packed))
 
-    def say(self, features: Tensor) -> Tensor:
-        """(B, t, h, w, C) -> (B, t, h, w, V): log-probabilities of the words for what is at each place."""
-        return F.log_softmax(self.words(features.float()).float(), dim=-1)
-
     def prefix(self, features: Tensor) -> Tensor:
         """(B, t, h, w, C) -> (B, Lv, D): each patch as it looks, and the words said there, as if they were read."""
         tokens = self.eyes.tokens(features)
         with torch.no_grad():  # what to say the eyes have learned before
-            said = self.say(features).exp().movedim(-1, 1)  # (B, V, t, h, w)
+            said = self.eyes.say(features).exp().movedim(-1, 1)  # (B, V, t, h, w)
         said = F.max_pool3d(said, self.config.eyes.patch).flatten(2).mT  # (B, Lv, V)
         return tokens + self.loudness * (said @ self.lm.embedding.weight)
 
+    def ground(self, features: Tensor) -> Grounding:
+        """(B, t, h, w, C) -> hints for texts about these clips."""
+        log_p = self.eyes.say(features).flatten(1, 3)  # (B, P, V)
+        opens, counts = (words.to(self.device) for words in phrase_words(self.tokenizer))
+        scale = self.urgency * self.config.language.width**0.5  # rows of the head begin that small
+        table = scale * self.lm.head.weight  # a hint pushes toward the words that it names
+        return Grounding(log_p, self.eyes.voices(features), opens, counts, table)
+
     def forward(self, packed: Packed, seen: Sequence[Tensor] | None = None) -> Tensor:
         """Logits (Lt, V) of the token after each of the packed text ids; `seen` is from `look`, else it looks now."""
-        tokens = [self.prefix(features) for features in seen or self.look(packed)]
-        return self.lm(packed.layout.merge(tokens), packed.text_ids, packed.layout)
+        seen, layout = seen or self.look(packed), packed.layout
+        tokens = layout.merge([self.prefix(features) for features in seen])
+        texts = packed.text_ids.split([g.count * g.text_len for g in layout.groups])
+        hints = [
+            self.ground(features)(ids.view(len(features), -1)).flatten(0, 1)
+            for features, ids in zip(seen, texts, strict=True)
+        ]
+        return self.lm(tokens, packed.text_ids, layout, torch.cat(hints))
 
     def pack_captions(
         self, latents: Sequence[Tensor], texts: Sequence[str]
@@ -107,8 +117,7 @@ class Captioner(nn.Module):
         """Clips of any size with their captions as one sequence.
 
         Args:
-            latents: one (Z, t, h, w) for each clip, on the captioner's device.
-            texts: as many captions.
+            latents: one (Z, t, h, w) for each clip, on the captioner's device; as many captions.
 
         Returns:
             the clips with what the model reads, and the ids (Lt,) that it is to write.
@@ -117,11 +126,19 @@ class Captioner(nn.Module):
         packed = pack(latents, list(shift_right(ids)), self.config.eyes.patch)
         return packed, ids[list(packed.order)].flatten()
 
+    @torch.inference_mode()
+    def begin(self, latents: Tensor) -> Session:
+        """Captions of clips of one size, (B, Z, t, h, w), not a word written yet."""
+        (features,) = self.eyes([latents])
+        grid = token_grid(latents.shape[2:], self.config.eyes.patch)
+        return Session(self.lm, self.prefix(features), grid, self.ground(features))
+
     def caption(
         self,
         latents: Tensor,
         decoding: Decoding = Decoding(),
         generator: torch.Generator | None = None,
+        rules: Sequence[Rule] | None = None,
     ) -> list[str]:
         """Describe clips of one size.
 
@@ -129,12 +146,10 @@ class Captioner(nn.Module):
             latents: (B, Z, t, h, w); h and w multiples of the patch.
             decoding: greedy, beam or nucleus.
             generator: for nucleus, which needs one.
+            rules: one for each clip, if captions are to have a form.
         """
-        grid = token_grid(latents.shape[2:], self.config.eyes.patch)
-        with torch.inference_mode():
-            session = Session(self.lm, self.prefix(self.eyes([latents])[0]), grid)
         limit, end = self.config.language.max_length, self.tokenizer.end_id
-        texts = write(session, decoding, end, limit, generator)
+        texts = write(self.begin(latents), decoding, end, limit, generator, rules)
         return [plain(self.tokenizer.decode(text)) for text in texts]
 
     def log_likelihood(self, latents: Sequence[Tensor], texts: Sequence[str]) -> Tensor:
@@ -159,10 +174,14 @@ class Captioner(nn.Module):
 
 @dataclass(frozen=True)
 class VideoCaptioner:
-    """A captioner with the VAE whose latents it reads: pixels in, captions out."""
+    """A captioner with the VAE whose latents it reads: pixels in, captions out.
+
+    Held to the form of a detailed caption, if it is `detailed`: nothing is left out and nothing said twice.
+    """
 
     vae: VideoVAE
     captioner: Captioner
+    detailed: bool = False
 
     def caption(
         self,
@@ -180,7 +199,9 @@ class VideoCaptioner:
         """
         captions = [""] * len(videos)
         for some, z in self._encoded(videos, batch):
-            texts = self.captioner.caption(z, decoding, generator)
+            form = caption_form(self.captioner.tokenizer, moving=z.shape[2] > 1)
+            rules = [form] * len(z) if self.detailed else None
+            texts = self.captioner.caption(z, decoding, generator, rules)
             for i, text in zip(some, texts, strict=True):
                 captions[i] = text
         return captions
@@ -249,12 +270,10 @@ def load_captioner(
             f"{path} was trained on the latents of another VAE ({trained_on}, this one is {ours}); "
             "train it again with `minisora train-captioner`."
         )
-    return VideoCaptioner(vae, captioner)
+    return VideoCaptioner(vae, captioner, detailed=style == "detailed")
 
 
-@lru_cache(maxsize=2)
-def _kept(name: str, style: Style) -> VideoCaptioner:
-    return load_captioner(name, style)
+_kept = lru_cache(maxsize=2)(load_captioner)
 
 
 def caption_clip(

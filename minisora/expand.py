@@ -11,6 +11,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +25,10 @@ from minisora.patches import Group, Layout
 from minisora.paths import DataError, data_file
 from minisora.text import Tokenizer
 from minisora.worlds.grammar import END, Language, detailed_captions, next_words
-from minisora.worlds.statements import UnclearError, parse
+from minisora.worlds.statements import Statement, UnclearError, parse
 
 FILE = "expander.safetensors"
+REMEMBERED = 20_000  # beginnings of texts
 DRAW = Decoding("nucleus", temperature=1.0, top_p=0.98)  # the world's own variety, less its rarest
 
 
@@ -123,29 +125,42 @@ class Expander(nn.Module):
 
 
 class CaptionRule:
-    """A language of words (`worlds.grammar`) as a rule for tokens (`decoding.Rule`)."""
+    """A language of words (`worlds.grammar`) as a rule for tokens (`decoding.Rule`); its states are tokens so far."""
 
     def __init__(self, language: Language, tokenizer: Tokenizer) -> None:
         self.language, self.tokenizer = language, tokenizer
+        self.known: dict[tuple[int, ...], dict[int, Language]] = {}  # texts begin alike
 
-    def start(self) -> dict[int, Language]:
-        """What may come first."""
-        return self._tokens(self.language)
+    def start(self) -> tuple[int, ...]:
+        """Nothing is written."""
+        return ()
 
-    def allowed(self, state: dict[int, Language]) -> list[int]:
+    def allowed(self, state: tuple[int, ...]) -> list[int]:
         """Ids that may come next."""
-        return list(state)
+        return list(self._after(state))
 
-    def advance(self, state: dict[int, Language], token: int) -> dict[int, Language]:
-        """What may come after `token`."""
-        return self._tokens(state[token])
+    def advance(self, state: tuple[int, ...], token: int) -> tuple[int, ...]:
+        """One token more."""
+        return (*state, token)
 
-    def _tokens(self, language: Language) -> dict[int, Language]:
-        end = self.tokenizer.end_id
-        return {
-            end if word == END else int(self.tokenizer.encode(word)[0]): rest
-            for word, rest in next_words(language).items()
-        }
+    def _after(self, state: tuple[int, ...]) -> dict[int, Language]:
+        """Each token that may come next, to what may come after it."""
+        if len(self.known) > REMEMBERED:
+            self.known.clear()
+        if state not in self.known:
+            rest = self._after(state[:-1])[state[-1]] if state else self.language
+            end = self.tokenizer.end_id
+            self.known[state] = {
+                end if word == END else int(self.tokenizer.encode(word)[0]): later
+                for word, later in next_words(rest).items()
+            }
+        return self.known[state]
+
+
+@lru_cache(maxsize=4)
+def caption_form(tokenizer: Tokenizer, moving: bool) -> CaptionRule:
+    """The rule that a text is a detailed caption, of a clip or of an image."""
+    return CaptionRule(detailed_captions(Statement(), frames=17 if moving else 1), tokenizer)
 
 
 def plain(text: str) -> str:

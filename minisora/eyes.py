@@ -76,20 +76,23 @@ def beside(x: Tensor) -> Tensor:
 
 
 class Eyes(nn.Module):
-    """Latents (B, Z, t, h, w) to features (B, t, h, w, C), and these to tokens (B, Lv, D), one a patch.
+    """Latents (B, Z, t, h, w) to features (B, t, h, w, C); these to words, or to tokens (B, Lv, D), one a patch.
 
     Args:
         config: its size.
         width: D of the tokens.
+        words: V, how many it knows.
     """
 
-    def __init__(self, config: EyesConfig, width: int) -> None:
+    def __init__(self, config: EyesConfig, width: int, words: int) -> None:
         super().__init__()
         self.config = config
         pt, ph, pw = config.patch
         self.stem = nn.Conv2d(config.latent_channels, config.width, 3, padding=1)
         self.blocks = nn.ModuleList(ResidualBlock(config.width) for _ in range(config.depth))
         self.norm = BatchNorm(config.width)
+        self.words = linear(config.width, words)
+        self.voice = linear(config.width, 1, zero=True)
         self.patches = linear(config.width * pt * ph * pw, width)
 
     def forward(self, latents: Sequence[Tensor]) -> list[Tensor]:
@@ -98,6 +101,14 @@ class Eyes(nn.Module):
         for block in self.blocks:
             xs = block(xs)
         return self.norm.over(xs)
+
+    def say(self, features: Tensor) -> Tensor:
+        """(B, t, h, w, C) -> (B, t, h, w, V): log p(word | place), of the words for what is there."""
+        return F.log_softmax(self.words(features.float()).float(), dim=-1)
+
+    def voices(self, features: Tensor) -> Tensor:
+        """(B, t, h, w, C) -> (B, P): log p(place), how much each of the P = t h w places has to say."""
+        return F.log_softmax(self.voice(features.float()).float().flatten(1), dim=1)
 
     def tokens(self, features: Tensor) -> Tensor:
         """(B, t, h, w, C) -> (B, Lv, D), one for each patch, ordered by t, then h, then w."""

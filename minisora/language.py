@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache, partial
+from typing import Protocol, Self
 
 import torch
 import torch.nn.functional as F
@@ -112,9 +113,21 @@ class PrefixLM(nn.Module):
         quarter = self.config.width // self.config.num_heads // 4
         return rotary_table(places, (quarter,) * 4, theta=100.0)
 
-    def forward(self, prefix: Tensor, text_ids: Tensor, layout: Layout) -> Tensor:
-        """Logits (Lt, V) of the token after each of `text_ids` (Lt,), which begin with `BEGIN`; prefix: (Lv, D)."""
-        x = layout.join(self.embedding(text_ids).type_as(prefix), prefix)  # (L, D)
+    def forward(
+        self, prefix: Tensor, text_ids: Tensor, layout: Layout, hints: Tensor | float = 0.0
+    ) -> Tensor:
+        """Logits of the token after each.
+
+        Args:
+            prefix: (Lv, D).
+            text_ids: (Lt,), each text beginning with `BEGIN`.
+            layout: of both.
+            hints: (Lt, D), added to the tokens' embeddings.
+
+        Returns:
+            (Lt, V).
+        """
+        x = layout.join((self.embedding(text_ids) + hints).type_as(prefix), prefix)  # (L, D)
         rope = self.rope(prefix_positions(layout, x.device))
         for block in self.blocks:
             x = block(x, rope, partial(prefix_attention, layout=layout))
@@ -140,6 +153,16 @@ def next_token_loss(logits: Tensor, ids: Tensor, end_id: int) -> tuple[Tensor, T
     return F.cross_entropy(logits, ids), (logits.argmax(dim=1) == ids).float().mean()
 
 
+class Hints(Protocol):
+    """What is known of the next word besides the prefix and the words before."""
+
+    def __call__(self, ids: Tensor) -> Tensor:
+        """(n, l) tokens read -> (n, l, D), to be added to their embeddings."""
+
+    def select(self, index: Tensor) -> Self:
+        """For these texts, each as often as it is named; index: (m,)."""
+
+
 class Session:
     """Texts being written, one for each of n prefixes of equal shape.
 
@@ -147,18 +170,21 @@ class Session:
         lm: the model.
         prefix: (n, S, D).
         grid: (t, h, w) of the prefix, t * h * w = S.
+        hints: if the model was trained with them.
 
     Attributes:
         logits: (n, V) of the next token.
     """
 
-    def __init__(self, lm: PrefixLM, prefix: Tensor, grid: Grid) -> None:
-        self.lm, self.length = lm, 0
+    def __init__(
+        self, lm: PrefixLM, prefix: Tensor, grid: Grid, hints: Hints | None = None
+    ) -> None:
+        self.lm, self.hints = lm, hints
+        self.ids = torch.full((len(prefix), 1), BEGIN, device=prefix.device)  # (n, 1 + tokens)
         self.keys: list[Tensor] = []  # (n, H, S + tokens, d) of each block
         self.values: list[Tensor] = []
         layout = Layout((Group(len(prefix), grid, 1),))
-        begin = torch.full((len(prefix),), BEGIN, device=prefix.device)
-        x = layout.join(lm.embedding(begin), prefix.flatten(0, 1))
+        x = layout.join(self._embed(), prefix.flatten(0, 1))
         rope = lm.rope(prefix_positions(layout, x.device))
         for block in lm.blocks:
             x = block(x, rope, partial(self._fill, layout=layout))
@@ -166,10 +192,10 @@ class Session:
 
     def step(self, ids: Tensor) -> None:
         """Append one token to each text; ids: (n,)."""
-        self.length += 1
+        self.ids = torch.cat([self.ids, ids[:, None]], dim=1)
         places = torch.zeros(len(ids), 4, device=ids.device)
-        places[:, 3] = self.length
-        x, rope = self.lm.embedding(ids), self.lm.rope(places)
+        places[:, 3] = self.ids.shape[1] - 1
+        x, rope = self._embed(), self.lm.rope(places)
         for i, block in enumerate(self.lm.blocks):
             x = block(x, rope, partial(self._append, i))
         self.logits = self._read(x)
@@ -178,7 +204,13 @@ class Session:
         """Go on with these texts, each as often as it is named; index: (m,)."""
         self.keys = [k.index_select(0, index) for k in self.keys]
         self.values = [v.index_select(0, index) for v in self.values]
-        self.logits = self.logits.index_select(0, index)
+        self.logits, self.ids = (x.index_select(0, index) for x in (self.logits, self.ids))
+        self.hints = self.hints and self.hints.select(index)
+
+    def _embed(self) -> Tensor:
+        """(n, D): the newest token of each text."""
+        x: Tensor = self.lm.embedding(self.ids[:, -1])
+        return x if self.hints is None else x + self.hints(self.ids)[:, -1]
 
     def _fill(self, q: Tensor, k: Tensor, v: Tensor, layout: Layout) -> Tensor:
         self.keys.append(layout.split(k)[0].transpose(1, 2))

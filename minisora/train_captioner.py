@@ -20,7 +20,6 @@ one place of the clip. Nobody says which place: that is learned with the words (
 from __future__ import annotations
 
 import json
-import math
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from copy import copy
@@ -119,8 +118,9 @@ def phrase_table(captioner: Captioner, texts: Sequence[str]) -> Tensor:
 def phrase_loss(captioner: Captioner, seen: Sequence[Tensor], table: Tensor) -> Tensor:
     """Cross-entropy of phrases in nats a word; each is said whole by one place of the clip, nobody knows which.
 
-    p(phrase) is the mean over all places of the product of p(word | place), words in no order: a mixture. So a place
-    that is to speak of a digit must know its color and its name and how it moves: which belongs to which.
+    p(phrase) is the sum over all places of p(place) times the product of p(word | place), words in no order: a
+    mixture. So a place that is to speak of a digit must know its color and its name and how it moves: which belongs
+    to which. And a place that knows less learns to be silent (attention pooling: Ilse et al. 2018, arXiv 1802.04712).
 
     Args:
         captioner: whose eyes saw.
@@ -129,9 +129,9 @@ def phrase_loss(captioner: Captioner, seen: Sequence[Tensor], table: Tensor) -> 
     """
     logs = []
     for features, told in zip(seen, table.split([len(x) for x in seen]), strict=True):
-        log_p = captioner.say(features).flatten(1, 3)  # (n, places, V)
-        whole = told @ log_p.mT  # (n, J, places)
-        logs.append(whole.logsumexp(dim=2) - math.log(log_p.shape[1]))
+        log_p = captioner.eyes.say(features).flatten(1, 3)  # (n, places, V)
+        whole = told @ log_p.mT + captioner.eyes.voices(features)[:, None]  # (n, J, places)
+        logs.append(whole.logsumexp(dim=2))
     return -torch.cat(logs).sum() / table.sum()
 
 

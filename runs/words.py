@@ -39,9 +39,11 @@ def by_digits(facts: dict[str, Any]) -> str:
         [size, *(number(figures["all"], "{:.1%}") for figures in counts.values())]
         for size, counts in facts["by_digits"].items()
     ]
-    return "**All of it right**, by the number of digits.\n\n" + grid(
-        ["size", "one digit", "two digits"], rows
-    )
+    free = number(facts["free"]["all"], "{:.1%}")
+    return (
+        "**All of it right**, by the number of digits. Captions are held to the form of a detailed caption; if they "
+        f"are not, {free} of those of {next(iter(facts['captioner']))} are right.\n\n"
+    ) + grid(["size", "one digit", "two digits"], rows)
 
 
 def expander(facts: dict[str, Any]) -> str:

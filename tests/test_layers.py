@@ -22,7 +22,7 @@ LAYERS = (
     ("patches",),
     ("rope", "ops", "layers"),
     ("text",),
-    ("eyes", "language", "decoding"),
+    ("eyes", "grounding", "language", "decoding"),
     ("expand",),
     ("dit",),
     ("flow",),

@@ -10,10 +10,8 @@ from test_caption import captioner
 from tiny import generator, tiny_model
 
 from minisora.caption import VideoCaptioner
-from minisora.language import Session
 from minisora.loading import checkpoint_folder, load
 from minisora.model import MiniSora
-from minisora.patches import token_grid
 from minisora.paths import DataError
 from minisora.rerank import generate_best, rank
 
@@ -34,10 +32,9 @@ def reader(model: MiniSora) -> VideoCaptioner:
 def by_session(latent: torch.Tensor, text: str) -> float:
     """The log-probability of a text's words, one after the other, as the captioner writes."""
     model = captioner()
-    grid = token_grid(latent.shape[1:], model.config.eyes.patch)
     total = 0.0
     with torch.inference_mode():
-        session = Session(model.lm, model.prefix(model.eyes([latent[None]])[0]), grid)
+        session = model.begin(latent[None])
         for token in model.tokenizer.encode(text).tolist():
             if token <= model.tokenizer.end_id:
                 break

@@ -102,7 +102,7 @@ def test_phrases_speak_of_one_thing_each() -> None:
             assert all(len(part.digits) + (part.tint is not None) == 1 for part in parts), text
             assert whole.tint == (parts[-1].tint if whole.tint else None), text
     said = "On gray, a red 3 behind a 7 in blue moving up and left, the blue digit in front"
-    assert phrases(said) == ["a red 3", "a 7 in blue moving up and left", "on gray"]
+    assert phrases(said) == ["a red 3 behind", "a 7 in blue moving up and left in front", "on gray"]
     assert phrases("") == []
 
 

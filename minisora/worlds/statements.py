@@ -51,6 +51,8 @@ _JOIN = re.compile(
     r"(?:^| )(in front of|behind|and|with|,) "
     rf"(?=(?:(?:an?|the|another|one) )?(?:(?:{'|'.join(_SIZES)}) )?(?:{_THING})\b)"
 )
+OPENING = ("a", "an", "on", "over", ",")  # the words of captions that begin a phrase
+_ORDERS = {"in front of": ("in front", "behind"), "behind": ("behind", "in front")}
 
 
 class UnclearError(ValueError):
@@ -129,13 +131,22 @@ def parse(text: str) -> Statement:
 def phrases(text: str) -> list[str]:
     """What a caption says of each thing by itself: a clause for each digit, then one for the background.
 
-    `phrases("on gray, a red 3 in front of a 7") == ["a red 3", "a 7", "on gray"]`
+    `phrases("on gray, a red 3 in front of a 7") == ["a red 3 in front", "a 7 behind", "on gray"]`
     """
     plain = " ".join(_WORD.findall(text.lower()))
     grounds = [match[0] for match in _GROUND.finditer(plain)]
-    plain = _FRONT.sub(" ", " ".join(_GROUND.sub(" ", plain).split()))
-    found = [phrase.strip(" ,") for phrase in (*_JOIN.split(plain)[::2], *grounds)]
-    return [phrase for phrase in found if phrase]
+    plain = " ".join(_GROUND.sub(" ", plain).split())
+    named = _FRONT.search(plain)
+    first, *rest = _JOIN.split(_FRONT.sub(" ", plain))
+    clauses = [clause.strip(" ,") for clause in (first, *rest[1::2])]
+    places = [""] * len(clauses)
+    for i, link in enumerate(rest[::2]):
+        if link in _ORDERS:
+            places[i : i + 2] = _ORDERS[link]
+    if named:
+        places = ["in front" if named[1] in clause.split() else "behind" for clause in clauses]
+    found = [f"{clause} {place}" for clause, place in zip(clauses, places, strict=True) if clause]
+    return [" ".join(phrase.split()) for phrase in (*found, *grounds)]
 
 
 def _take_background(plain: str) -> tuple[str, str | None, str | None]:
