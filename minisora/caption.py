@@ -117,7 +117,7 @@ class Captioner(nn.Module):
         """Clips of any size with their captions as one sequence.
 
         Args:
-            latents: one (Z, t, h, w) for each clip, on the captioner's device; as many captions.
+            latents, texts: one (Z, t, h, w) for each clip, on the captioner's device, and its caption.
 
         Returns:
             the clips with what the model reads, and the ids (Lt,) that it is to write.
