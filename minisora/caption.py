@@ -162,9 +162,8 @@ class Captioner(nn.Module):
         with torch.inference_mode():
             packed, ids = self.pack_captions(latents, texts)
             log_p = self(packed).float().log_softmax(dim=1).gather(1, ids[:, None])[:, 0]  # (Lt,)
-            words = log_p * (ids > self.tokenizer.end_id)
-            sums = words.view(len(texts), -1).sum(dim=1)  # (n,), in packed order
-            return sums[torch.tensor(packed.order).argsort()]
+            sums = (log_p * (ids > self.tokenizer.end_id)).view(len(texts), -1).sum(dim=1)
+            return sums[torch.tensor(packed.order).argsort()]  # they were in packed order
 
     def save(self, path: Path, vae: str, **facts: Any) -> None:
         """Write weights as fp16 with the config inside, and the fingerprint of the VAE whose latents it reads."""
@@ -174,10 +173,7 @@ class Captioner(nn.Module):
 
 @dataclass(frozen=True)
 class VideoCaptioner:
-    """A captioner with the VAE whose latents it reads: pixels in, captions out.
-
-    Held to the form of a detailed caption, if it is `detailed`: nothing is left out and nothing said twice.
-    """
+    """A captioner with its VAE: pixels in, captions out; a `detailed` one leaves nothing out, says nothing twice."""
 
     vae: VideoVAE
     captioner: Captioner
@@ -199,12 +195,15 @@ class VideoCaptioner:
         """
         captions = [""] * len(videos)
         for some, z in self._encoded(videos, batch):
-            form = caption_form(self.captioner.tokenizer, moving=z.shape[2] > 1)
-            rules = [form] * len(z) if self.detailed else None
-            texts = self.captioner.caption(z, decoding, generator, rules)
-            for i, text in zip(some, texts, strict=True):
+            for i, text in zip(some, self.describe(z, decoding, generator), strict=True):
                 captions[i] = text
         return captions
+
+    def describe(self, z: Tensor, decoding: Decoding, drawn: torch.Generator | None) -> list[str]:
+        """Describe clips of one size by their latents (n, Z, t, h, w)."""
+        form = caption_form(self.captioner.tokenizer, moving=z.shape[2] > 1)
+        rules = [form] * len(z) if self.detailed else None
+        return self.captioner.caption(z, decoding, drawn, rules)
 
     def log_likelihood(
         self, videos: Sequence[Tensor], texts: Sequence[str], batch: int = 32

@@ -350,9 +350,10 @@ def test_recaptioning_goes_on_where_it_stopped(shards: Path, folder: Path) -> No
     tensors, config = latents.load_weights(second)
     facts = [Scene.from_dict(scene) for scene in config["scenes"]]
     assert [e["original"] for e in entries] == [original_caption(scene) for scene in facts]
-    assert [e["synthetic"] for e in entries] == describer(folder).captioner.caption(
-        tensors["latents"]
-    )
+    written = [e["synthetic"] for e in entries]
+    assert written == describer(folder).describe(tensors["latents"], Decoding(), None)
+    assert written != describer(folder).captioner.caption(tensors["latents"])  # held to no form
+    assert all(d.direction and d.speed for text in written for d in parse(text).digits)
 
 
 def test_training_mixes_captions_by_the_blend(shards: Path, folder: Path) -> None:
