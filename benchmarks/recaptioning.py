@@ -36,7 +36,8 @@ from tqdm.auto import tqdm
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout
 
 from benchmarks.common import RESULTS, machine, update_results
-from benchmarks.lab import DIGITS, GUIDANCE, SIZE, small_judge
+from benchmarks.lab import DIGITS, GUIDANCE
+from benchmarks.recaptioning_report import PROMPTS, pooled, wrong_by_attribute
 from minisora.caption import FILES, Style, VideoCaptioner, read_captioner
 from minisora.config import TrainConfig
 from minisora.expand import Expander, load_expander
@@ -45,7 +46,7 @@ from minisora.loading import load
 from minisora.metrics.captions import caption_figures, mark_caption
 from minisora.metrics.distance import kernel_distance
 from minisora.metrics.intervals import share
-from minisora.metrics.judge import Judge
+from minisora.metrics.judge import Judge, load_judge
 from minisora.metrics.reader import load_reader
 from minisora.metrics.reading import ATTRIBUTES, compare, read_clip, stated
 from minisora.model import MiniSora
@@ -58,12 +59,16 @@ from minisora.sample import dpmpp_2m, frame_schedule, sample, timesteps
 from minisora.train import Trainer, fit
 from minisora.worlds import VOCABULARY, MovingMNIST, Scene, WorldConfig, caption
 
+SIZE = (
+    9,
+    48,
+    48,
+)  # the smallest in which motion can be read: of 32x32 pixels even real clips are misread
 MIX = mixture((*SIZE, 0.7), (1, *SIZE[1:], 0.3))  # images teach digits, clips how they move
 TRAIN = TrainConfig(steps=4000, batch=64, lr=3e-3, warmup=100, cooldown=0.5, muon=False)
 FLOW = replace(PRESETS["moving-mnist"].flow, pattern_weights=(1.0, 0.0, 0.0, 0.0))  # no edits here
 TRAIN_WORLD, TEST_WORLD, REAL_WORLD = 500, 9500, 9501  # seeds
 MOMENTS = 6  # times at which a run is scored
-PROMPTS = ("detailed", "short", "expanded")
 
 
 @dataclass(frozen=True)
@@ -194,7 +199,7 @@ def prepare(settings: Settings) -> tuple[dict[Style, Path], Bench]:
     model = load(settings.checkpoint)
     folders = describe_all(model, settings)
     model.config = replace(model.config, text=TINY.text, dit=TINY.dit, flow=FLOW)
-    judge = small_judge(settings.work)
+    judge = load_judge()
     scenes, prompts = test_prompts(settings.clips, load_expander(settings.expander))
     world = MovingMNIST(WorldConfig(*SIZE, max_digits=DIGITS, split="test"), seed=REAL_WORLD)
     real = judge.embed([world[i].video for i in range(settings.clips)])
@@ -246,22 +251,6 @@ class Curve:
         self.path.write_text(json.dumps(self.points))
 
 
-def pooled(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Over the seeds of each recipe, the share of clips with all that is stated, by kind of prompt."""
-    names = dict.fromkeys(run["recipe"]["name"] for run in runs)
-    table: dict[str, Any] = {}
-    for name in names:
-        mine = [run for run in runs if run["recipe"]["name"] == name]
-        table[name] = {"seeds": len(mine)}
-        for kind in PROMPTS:
-            scores = [run["scores"][kind]["fidelity"]["all"] for run in mine]
-            hits = sum(round(s["value"] * s["count"]) for s in scores)
-            total = sum(s["count"] for s in scores)
-            by_seed = [s["value"] for s in scores]
-            table[name][kind] = share([True] * hits + [False] * (total - hits)) | {"seeds": by_seed}
-    return table
-
-
 def plan(seeds: int) -> Iterator[tuple[Recipe, int]]:
     """All runs in order: the main three with every seed, then the rest of the sweep."""
     for seed in range(seeds):
@@ -285,7 +274,12 @@ def main(settings: Settings) -> None:
         if key not in known:
             folder = folders[recipe.style]
             known[key] = train_and_score(recipe, seed, folder, bench, settings)
-        sections |= {"runs": known, "pooled": pooled(list(known.values()))}
+        runs = list(known.values())
+        sections |= {
+            "runs": known,
+            "pooled": pooled(runs),
+            "wrong": wrong_by_attribute(errors, runs),
+        }
         update_results(settings.out, sections)
         all_right = {k: known[key]["scores"][k]["fidelity"]["all"]["value"] for k in PROMPTS}
         print(f"{key:<20}", ", ".join(f"{k} prompts {v:.1%}" for k, v in all_right.items()))

@@ -102,6 +102,20 @@ def recaptioning(facts: dict[str, Any]) -> str:
     )
 
 
+def wrong_by_attribute(facts: dict[str, Any]) -> str:
+    """What captions get wrong, beside what generators that learned from captions get wrong."""
+    table = facts["wrong"]
+    main = [name for name, row in facts["pooled"].items() if row["seeds"] > 1]
+    rows = [
+        [name, *(number(row[who], "{:.1%}") for who in ("captions", *main))]
+        for name, row in table.items()
+    ]
+    return (
+        "**What they get wrong**: detailed captions of the clips that these generators learn from (wrong or left "
+        "out), and the generators' clips from detailed prompts.\n\n"
+    ) + grid(["attribute", "detailed captions", *(f"trained on {name}" for name in main)], rows)
+
+
 PARTS: Parts = (
     ("words", "captioner", captioner),
     ("words", "by_digits", by_digits),
@@ -109,6 +123,7 @@ PARTS: Parts = (
     ("words", "cycle", cycle),
     ("words", "expansion", expansion),
     ("recaptioning", "pooled", recaptioning),
+    ("recaptioning", "wrong", wrong_by_attribute),
 )
 
 
