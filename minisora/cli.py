@@ -52,10 +52,10 @@ class Generate:
     """Sampler steps of each latent frame: more is slower and finer."""
     lag: int = 0
     """Steps by which a latent frame starts after the one before it; 0 makes all at once."""
-    guidance_scale: float = 4.0
-    """How closely to follow the prompt; 1 is no guidance."""
-    pag_scale: float = 1.0
-    """How much to steady shapes (perturbed-attention guidance); 0 saves a third of the time."""
+    guidance_scale: float | None = None
+    """How closely to follow the prompt; 1 is no guidance, None as it fits: 4, but less where a roll-out goes on."""
+    pag_scale: float | None = None
+    """How much to steady shapes (perturbed-attention guidance): 0 saves a third of the time, None is 1."""
     sampler: str = "dpmpp_2m"
     """euler, heun or dpmpp_2m."""
     expand: bool = False
@@ -89,12 +89,9 @@ class Generate:
         from minisora.longer import generate_long
 
         size, draft = parse_size(self.size), parse_size(self.draft) if self.draft else None
-        how: dict[str, Any] = {
-            "steps": self.steps,
-            "guidance_scale": self.guidance_scale,
-            "pag_scale": self.pag_scale,
-            "sampler": self.sampler,
-        }
+        how: dict[str, Any] = {"steps": self.steps, "sampler": self.sampler}
+        guidance = {"guidance_scale": self.guidance_scale, "pag_scale": self.pag_scale}
+        how |= {name: scale for name, scale in guidance.items() if scale is not None}
         if self.long == "roll-out":
             if self.lag or draft or self.best_of > 1:
                 raise ValueError(

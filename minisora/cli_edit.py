@@ -36,10 +36,10 @@ class Common:
     """The same seed gives the same result."""
     steps: int = 30
     """Sampler steps: more is slower and finer."""
-    guidance_scale: float = 4.0
-    """How closely to follow the prompt; 1 is no guidance."""
-    pag_scale: float = 1.0
-    """How much to steady shapes (perturbed-attention guidance); 0 saves a third of the time."""
+    guidance_scale: float | None = None
+    """How closely to follow the prompt; 1 is no guidance, None as it fits: 4, but less where a clip goes on."""
+    pag_scale: float | None = None
+    """How much to steady shapes (perturbed-attention guidance): 0 saves a third of the time, None is 1."""
     device: str = "cpu"
     """auto, cpu, cuda or mps."""
 
@@ -117,8 +117,8 @@ class Loop:
 
     video: File
     """A video file."""
-    frames: int | None = 24
-    """Frames that lead from its end to its beginning, a multiple of 4; None for as many as it takes."""
+    frames: int = 24
+    """Frames to add at each end at most, until they meet."""
     common: tyro.conf.OmitArgPrefixes[Common] = field(default_factory=Common)
 
     def run(self) -> None:

@@ -14,7 +14,7 @@ Sources: a level per frame, Chen et al. 2407.01392; starting from noised content
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import torch
 from torch import Tensor
@@ -26,43 +26,70 @@ from minisora.sample import SAMPLERS, Denoiser, frame_schedule, timesteps
 from minisora.vae import VideoVAE
 
 WINDOW = 17  # frames that are made at once when a clip grows: the length most trained on
-ROLLING_NOISE = (
-    0.2  # on what the window before made; chosen by `benchmarks/editing.py --what rollout`
-)
+ECHO = 8  # frames over which what the VAE lost of a known frame fades away
+MOVED = 0.1  # change of a pixel after which it shows something else
+
+
+@dataclass(frozen=True)
+class Manner:
+    """How to sample where `Sampling` leaves it open.
+
+    Attributes:
+        guidance_scale, guidance_interval, pag_scale: as in `MiniSora.generate`.
+        temperature: the noise a clip starts from is scaled by it, 0 or more. Below 1 clips vary less and move as is
+            most likely, which is right where what is given leaves little open.
+        context_noise: level at which given frames are shown, see `guidance.with_history`.
+    """
+
+    guidance_scale: float
+    guidance_interval: tuple[float, float]
+    pag_scale: float
+    temperature: float
+    context_noise: float
+
+
+FREELY = Manner(GUIDANCE_SCALE, GUIDANCE_INTERVAL, PAG_SCALE, temperature=1.0, context_noise=0.0)
+# Where a clip goes on, what it shows says how. Words are heard less, and only once it is settled what is where:
+# at high levels they would bend the motion. `benchmarks/editing.py --what rollout` compares; chosen on other clips.
+ONWARD = Manner(2.0, (0.2, 0.7), PAG_SCALE, temperature=0.4, context_noise=0.0)
+# What the model made itself is shown under a little noise, so that what one window gets wrong the next need not copy.
+ROLLING = replace(ONWARD, context_noise=0.1)
 
 
 @dataclass(frozen=True)
 class Sampling:
-    """How every edit samples.
+    """How every edit samples. What is None is as it fits the edit: `FREELY`, `ONWARD` or `ROLLING`.
 
     Attributes:
-        steps, guidance_scale, guidance_interval, pag_scale, sampler, progress: as in `MiniSora.generate`.
-        context_noise, history_scale: how far given frames are believed, see `guidance.with_history`. None is no
-            noise, but `ROLLING_NOISE` where a clip grows forward, window by window.
+        steps, sampler, progress: as in `MiniSora.generate`.
+        guidance_scale, guidance_interval, pag_scale, temperature, context_noise: see `Manner`.
+        history_scale: how far given frames are believed, see `guidance.with_history`.
     """
 
     steps: int = 30
-    guidance_scale: float = GUIDANCE_SCALE
-    guidance_interval: tuple[float, float] = GUIDANCE_INTERVAL
-    pag_scale: float = PAG_SCALE
+    guidance_scale: float | None = None
+    guidance_interval: tuple[float, float] | None = None
+    pag_scale: float | None = None
     sampler: str = "dpmpp_2m"
     progress: bool | Callable[[Tensor], None] = False
+    temperature: float | None = None
     context_noise: float | None = None
     history_scale: float = 1.0
 
-    def denoiser(self, model: MiniSora, prompt: str) -> Denoiser:
-        """The model under one prompt, guided."""
-        scale, interval = self.guidance_scale, self.guidance_interval
-        denoise = model.denoiser([prompt], scale, interval, None, self.pag_scale)
-        if not self.context_noise and self.history_scale == 1.0:
-            return denoise
-        return with_history(denoise, self.context_noise or 0.0, self.history_scale)
+    def manner(self, usual: Manner) -> Manner:
+        """What is set, and the usual where nothing is."""
+        wanted = {field.name: getattr(self, field.name) for field in fields(usual)}
+        return replace(usual, **{name: v for name, v in wanted.items() if v is not None})
 
-    def rolling(self) -> Sampling:
-        """The same for a window that follows another: against drift, unless it is told otherwise."""
-        return (
-            self if self.context_noise is not None else replace(self, context_noise=ROLLING_NOISE)
+    def denoiser(self, model: MiniSora, prompt: str, usual: Manner = FREELY) -> Denoiser:
+        """The model under one prompt, guided."""
+        how = self.manner(usual)
+        denoise = model.denoiser(
+            [prompt], how.guidance_scale, how.guidance_interval, None, how.pag_scale
         )
+        if not how.context_noise and self.history_scale == 1.0:
+            return denoise
+        return with_history(denoise, how.context_noise, self.history_scale)
 
 
 def complete(
@@ -74,6 +101,7 @@ def complete(
     strength: float = 1.0,
     seed: int = 0,
     sampling: Sampling = Sampling(),
+    usual: Manner = FREELY,
 ) -> Tensor:
     """Make all pixels of a clip that are not known.
 
@@ -85,6 +113,7 @@ def complete(
             they hold shows through the noise and so has a say.
         seed: of the noise.
         sampling: how to sample.
+        usual: how where `sampling` leaves it open.
 
     Returns:
         (3, T, H, W) in [0, 1]; its known pixels are those of `video`, bit for bit.
@@ -101,9 +130,10 @@ def complete(
     given = in_groups(whole, model.config.vae.temporal).all(dim=1)  # (t,)
     clean = model.latents((video if strength < 1 else hold(video, whole))[None])
     noise = model.noise(len(whole), (video.shape[2], video.shape[3]), seed)[None]
+    noise = sampling.manner(usual).temperature * noise
     times = timesteps(sampling.steps, model.shift(noise.shape[2:]), device=model.device)
     times = torch.cat([times.new_tensor([strength]), times[times < strength]])
-    denoise = sampling.denoiser(model, prompt)
+    denoise = sampling.denoiser(model, prompt, usual)
     z = add_noise(clean, noise, times[0])
     schedule = frame_schedule(times, len(given))
     if is_beginning(known, given, model.config.vae.temporal):
@@ -113,7 +143,27 @@ def complete(
         denoise = keep_known(model.vae, denoise, video, known, clean)
     steps = SAMPLERS[sampling.sampler](denoise, z, schedule)
     made = model.pixels(run(steps, len(times) - 1, sampling.progress))[0]
-    return torch.where(known, video, made)
+    return torch.where(known, video, join(video, made, whole))
+
+
+def join(video: Tensor, made: Tensor, whole: Tensor) -> Tensor:
+    """What was made, without a jump where it meets what is known.
+
+    A frame that is made lacks what the VAE loses, so next to a known one it would look paler. What it lost of the
+    nearest known frame is added to the `ECHO` frames beside that, less and less, and only where they still show the
+    same: of what has moved on it would leave a ghost.
+
+    Args:
+        video, made: (3, T, H, W), as it is known and as the VAE decodes it.
+        whole: bool (T,), frames known altogether.
+    """
+    if not whole.any():
+        return made
+    near = nearest(whole)
+    close = 1 - (torch.arange(len(whole)) - near).abs() / (ECHO + 1)  # (T,)
+    still = 1 - (made - made[:, near]).abs().amax(dim=0) / MOVED  # (T, H, W)
+    weight = close.clamp(min=0)[:, None, None] * still.clamp(min=0)
+    return (made + weight * (video - made)[:, near]).clamp(0, 1)
 
 
 def grow(
@@ -124,6 +174,7 @@ def grow(
     context: int,
     seed: int,
     sampling: Sampling,
+    usual: Manner,
 ) -> Tensor:
     """A video (3, T, H, W) with the new frames of one window joined to its end or its beginning."""
     new = WINDOW - context
@@ -131,33 +182,8 @@ def grow(
     edge = video[:, -context:] if forward else video[:, :context]
     blank = edge.new_zeros(3, new, *edge.shape[2:])
     window = torch.cat([edge, blank] if forward else [blank, edge], dim=1)
-    sampling = sampling.rolling() if forward else sampling
-    made = complete(model, window, known, prompt, seed=seed, sampling=sampling)
+    made = complete(model, window, known, prompt, seed=seed, sampling=sampling, usual=usual)
     return torch.cat([video, made[:, context:]] if forward else [made[:, :new], video], dim=1)
-
-
-def bridge(
-    model: MiniSora,
-    a: Tensor,
-    b: Tensor,
-    frames: int,
-    prompt: str,
-    context: int,
-    seed: int,
-    sampling: Sampling,
-) -> Tensor:
-    """The frames (3, frames, H, W) between the end of video a and the beginning of video b."""
-    if min(a.shape[1], b.shape[1]) < context or frames < 4 or frames % 4 or context % 4 != 1:
-        raise ValueError(
-            f"frames={frames} and context={context} between clips of {a.shape[1]} and {b.shape[1]}: "
-            "give a multiple of 4 frames, and a context of 1 + 4k that both clips have."
-        )
-    blank = a.new_zeros(3, frames, *a.shape[2:])
-    window = torch.cat([a[:, -context:], blank, b[:, : max(4, context - 1)]], dim=1)
-    place = torch.arange(window.shape[1])
-    known = (place < context) | (place >= context + frames)
-    made = complete(model, window, known, prompt, seed=seed, sampling=sampling)
-    return made[:, context : context + frames]
 
 
 def keep_known(
@@ -222,9 +248,11 @@ def spread(known: Tensor, video: Tensor) -> Tensor:
 
 def hold(video: Tensor, whole: Tensor) -> Tensor:
     """The clip (3, T, H, W) with each unknown frame replaced by the nearest known one in time."""
-    if not whole.any():
-        return video
+    return video[:, nearest(whole)] if whole.any() else video
+
+
+def nearest(whole: Tensor) -> Tensor:
+    """For each frame the nearest of those that `whole`, bool (T,), marks: (T,)."""
     places = whole.nonzero().flatten()  # (n,)
     frames = torch.arange(len(whole))
-    nearest = places[(frames[:, None] - places).abs().argmin(dim=1)]
-    return video[:, nearest]
+    return places[(frames[:, None] - places).abs().argmin(dim=1)]

@@ -17,9 +17,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from minisora.complete import WINDOW, Sampling, bridge, complete, grow, spread
+from minisora.complete import FREELY, ONWARD, ROLLING, WINDOW, Sampling, complete, grow, spread
 from minisora.flow import add_noise, to_noise
-from minisora.joints import BRIDGE, CLOSE, gentle_length, nearest_return, ordinary_step
+from minisora.joints import SHORTEST_FADE, dissolve, gentle_length, meeting, ordinary_step
 from minisora.model import MiniSora
 from minisora.sample import timesteps
 from minisora.video import VideoClip
@@ -78,8 +78,9 @@ def extend(
 ) -> VideoClip:
     """Add frames after a clip, before it, or on both sides, window by window.
 
-    Each window is completed from the frames next to it, so a clip can grow without end. Forward these are shown under
-    a little noise, so that what one window gets wrong the next need not copy (`Sampling.rolling`).
+    Each window is completed from the frames next to it, so a clip can grow without end. How it goes on they tell better
+    than words, so it is sampled calmly (`complete.ONWARD`); what a window before made is shown under a little noise
+    (`complete.ROLLING`).
 
     Args:
         clip: at least `context` frames, of a size that the model makes.
@@ -109,7 +110,8 @@ def extend(
         goal, window = video.shape[1] + frames, 0
         while video.shape[1] < goal:
             words = onward if prompt is None or window else prompt
-            video = grow(model, video, words, forward, context, seed + window, sampling)
+            usual = ROLLING if window and forward else ONWARD
+            video = grow(model, video, words, forward, context, seed + window, sampling, usual)
             window += 1
         video = video[:, :goal] if forward else video[:, -goal:]
     return VideoClip(video, clip.fps, clip.prompt if prompt is None else prompt)
@@ -147,46 +149,41 @@ def connect(
     how = {"context": context, "seed": seed, "sampling": sampling}
     future = extend(model, a, frames, **how).video[:, a.frames :]  # type: ignore[arg-type]
     past = extend(model, b, frames, direction="backward", **how).video[:, :frames]  # type: ignore[arg-type]
-    fade = torch.linspace(0, 1, frames + 2)[1:-1, None, None]
-    middle = torch.lerp(future, past, fade)
-    video = torch.cat([a.video, middle, b.video], dim=1)
+    pace = ordinary_step(a.video), ordinary_step(b.video)
+    video = torch.cat([a.video, dissolve(future, past, pace), b.video], dim=1)
     return VideoClip(video, a.fps, f"{a.prompt}, {b.prompt}".strip(", "))
 
 
 def loop(
     model: MiniSora,
     clip: VideoClip,
-    frames: int | None = BRIDGE,
+    frames: int = 24,
     *,
-    longest: int = 160,
-    context: int = 9,
+    context: int = 5,
     seed: int = 0,
     sampling: Sampling = Sampling(),
 ) -> VideoClip:
-    """Make a clip that can be played round and round.
+    """Make a clip that can be played round and round: it grows at both ends until they meet.
 
-    Its end is led back to its beginning. How long that takes is up to what is shown: a digit has to bounce off two
-    walls before it comes by again on its old way. So without `frames` the clip goes on, window by window, until it
-    looks as it began (the cut is looked for as in Schödl et al. 2000, Video Textures), and the last frames before
-    the cut are made anew, seen from both sides. That needs a model whose digits survive so many windows.
+    The clip goes on, and its past is made; where the way out and the way back are alike, one turns into the other
+    (`joints.meeting`). A digit is seldom back by itself so soon, as it has to bounce off two walls before it comes by
+    on its old way; then the whole way out dissolves into the whole way back. In both cases the step from the last frame
+    to the first is one from a clip's past to the clip.
 
     Args:
-        frames: frames to add, a multiple of 4; None for as many as it takes.
-        longest: frames of the whole loop after which no further return is waited for; the best so far is taken.
+        frames: frames to add at each end at most, 4 or more.
 
-    Other arguments and errors as in `connect`; the prompt is the clip's own, without its motion.
+    Other arguments and errors as in `extend`; the prompt is the clip's own, without directions.
     """
-    video, start, words = clip.video, clip.video, motionless(clip.prompt)
-    if frames is None:
-        frames, window = CLOSE, 0
-        cut, miss = nearest_return(video, start, context)
-        while miss > ordinary_step(start) and video.shape[1] < longest:
-            video = grow(model, video, words, True, context, seed + window, sampling)
-            cut, miss = nearest_return(video, start, context)
-            window += 1
-        video = video[:, : cut - frames]
-    way = bridge(model, video, start, frames, words, context, seed, sampling)
-    return replace(clip, video=torch.cat([video, way], dim=1))
+    if frames < SHORTEST_FADE:
+        raise ValueError(f"frames={frames}: give a way back of at least {SHORTEST_FADE} frames.")
+    how = {"context": context, "seed": seed, "sampling": sampling}
+    future = extend(model, clip, frames, **how).video[:, clip.frames :]  # type: ignore[arg-type]
+    past = extend(model, clip, frames, direction="backward", **how).video[:, :frames]  # type: ignore[arg-type]
+    i, j, n = meeting(future, past, ordinary_step(clip.video))
+    turn = dissolve(future[:, i : i + n], past[:, j : j + n])
+    parts = [clip.video, future[:, :i], turn, past[:, j + n :]]
+    return replace(clip, video=torch.cat(parts, dim=1))
 
 
 def circle(
@@ -209,6 +206,7 @@ def circle(
     """
     group = model.config.vae.temporal
     noise = model.noise(frames + 1, size, seed)[None]  # the last frame is the first one again
+    noise = sampling.manner(FREELY).temperature * noise
     denoise = sampling.denoiser(model, motionless(prompt))
     times = timesteps(sampling.steps, model.shift(noise.shape[2:]), device=model.device)
     turned, z, generator = 0, noise, torch.Generator().manual_seed(seed)

@@ -5,11 +5,11 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
-BRIDGE = 24  # frames of a loop that are made to lead back
-CLOSE = 8  # and those before the cut, if it went on until it was back by itself
 GENTLE, LONGEST_FADE = 0.5, 96  # of a dissolve: ordinary steps a frame; frames
+SHORTEST_FADE = 4  # frames
 
 
 def ordinary_step(video: Tensor) -> float:
@@ -17,26 +17,52 @@ def ordinary_step(video: Tensor) -> float:
     return float(video.diff(dim=1).abs().mean())
 
 
-def nearest_return(video: Tensor, start: Tensor, context: int) -> tuple[int, float]:
-    """Where a video that begins with `start` looks most like its beginning again.
+def dissolve(future: Tensor, past: Tensor, pace: tuple[float, float] = (1.0, 1.0)) -> Tensor:
+    """One video (3, T, H, W) that turns from the first of two of that shape into the second.
 
     Args:
-        video, start: (3, T, H, W).
-        context: frames compared.
+        pace: how fast at its beginning and at its end, in any unit; it goes evenly from the one to the other.
+    """
+    first, last = pace
+    u = torch.linspace(0, 1, future.shape[1] + 2)[1:-1, None, None]
+    weight = (
+        u * (2 * first + (last - first) * u) / (first + last)
+    )  # the integral of the pace, up to 1
+    return torch.lerp(future, past, weight)
+
+
+def meeting(future: Tensor, past: Tensor, step: float) -> tuple[int, int, int]:
+    """Where a way out and a way back meet, so that the one can turn into the other.
+
+    Any frame of the one may lead to any of the other, as in Schödl et al. 2000 (Video Textures). The shortest dissolve
+    is taken that changes no frame by more than half an ordinary step, at the places where the two are most alike; where
+    they never are alike enough, all of the one dissolves into all of the other.
+
+    Args:
+        future, past: (3, T, H, W), of one shape.
+        step: an ordinary step, see `ordinary_step`.
 
     Returns:
-        the frame at which to cut, so that frame 0 follows the one before it, and the mean difference of a pixel
-        there; infinite if the video is too short to lead back.
+        (i, j, n): frames i to i + n of `future` dissolve into frames j to j + n of `past`.
     """
-    cuts = range(start.shape[1] + CLOSE, video.shape[1] - context + 1)
-    misses = [float((video[:, k : k + context] - start[:, :context]).abs().mean()) for k in cuts]
-    return min(zip(cuts, misses, strict=True), key=lambda pair: pair[1], default=(0, float("inf")))
+    length = future.shape[1]
+    gaps = torch.stack(
+        [(past - frame[:, None]).abs().mean(dim=(0, 2, 3)) for frame in future.unbind(1)]
+    )  # (frame of future, frame of past)
+    for n in range(SHORTEST_FADE, length, SHORTEST_FADE):
+        places = length - n + 1
+        along = [gaps[k : k + places, k : k + places] for k in range(n)]
+        misses = torch.stack(along).mean(dim=0)  # (i, j)
+        if misses.min() <= GENTLE * step * (n + 1):
+            i, j = divmod(int(misses.argmin()), places)
+            return i, j, n
+    return 0, 0, length
 
 
 def gentle_length(a: Tensor, b: Tensor) -> int:
     """Frames of a dissolve from video a to video b that changes no frame by more than half an ordinary step.
 
-    At most `LONGEST_FADE`; videos are (3, T, H, W).
+    It is as fast as they are, see `dissolve`. At most `LONGEST_FADE`; videos are (3, T, H, W).
     """
     gap = float((b[:, 0] - a[:, -1]).abs().mean())
     ordinary = (ordinary_step(a) + ordinary_step(b)) / 2

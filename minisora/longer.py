@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from typing import Literal, get_args
 
-from minisora.complete import WINDOW, Sampling
+from minisora.complete import FREELY, WINDOW, Sampling
 from minisora.edit import extend
 from minisora.grids import check_frames
 from minisora.model import MiniSora
@@ -49,11 +49,12 @@ def generate_long(
     """
     if how not in HOWS:
         raise ValueError(f"how={how!r}: choose one of {', '.join(HOWS)}.")
+    manner = sampling.manner(FREELY)
     told = {
         "steps": sampling.steps,
-        "guidance_scale": sampling.guidance_scale,
-        "guidance_interval": sampling.guidance_interval,
-        "pag_scale": sampling.pag_scale,
+        "guidance_scale": manner.guidance_scale,
+        "guidance_interval": manner.guidance_interval,
+        "pag_scale": manner.pag_scale,
         "sampler": sampling.sampler,
         "progress": sampling.progress,
     }

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from minisora.checkpoint import load_weights, save_weights
-from minisora.complete import WINDOW, Sampling, complete
+from minisora.complete import FREELY, ROLLING, WINDOW, Sampling, complete
 from minisora.model import MiniSora
 from minisora.sealed import write_atomic
 from minisora.video import VideoWriter
@@ -128,9 +128,8 @@ def roll_out(
         "context": context,
         "seed": seed,
         "steps": sampling.steps,
-        "guidance_scale": sampling.guidance_scale,
-        "guidance_interval": list(sampling.guidance_interval),
-        "pag_scale": sampling.pag_scale,
+        "begins": asdict(sampling.manner(FREELY)),
+        "goes on": asdict(sampling.manner(ROLLING)),
         "sampler": sampling.sampler,
         "fps": model.config.fps,
     }
@@ -163,8 +162,8 @@ def make_window(
         video[:, :context] = edge
     known = torch.arange(WINDOW) < context
     words = undirected(window.prompt) if before else window.prompt
-    sampling = sampling.rolling() if before else sampling
-    made = complete(model, video, known, words, seed=seed, sampling=sampling)
+    usual = ROLLING if before else FREELY
+    made = complete(model, video, known, words, seed=seed, sampling=sampling, usual=usual)
     return (made[:, context : context + window.new] * 255).round().byte()
 
 

@@ -16,11 +16,15 @@ ROWS = (  # (edit, figure, what it is, how it is written)
     ("extend", "joint_change_reconstructed", "- the same in VAE reconstructions", PIXELS),
     ("extend", "identity_at_end", "the digit at four times the length", SHARE),
     ("loop", "seamless", "seam of at most 1.5 ordinary steps", SHARE),
+    ("loop", "smooth", "no change above two ordinary ones, all the way round", SHARE),
+    ("loop", "whole", "one digit in every frame, no ghosts", SHARE),
     ("circle", "seamless", "seam of at most 1.5 ordinary steps", SHARE),
+    ("circle", "whole", "one digit in every frame, no ghosts", SHARE),
     ("connect", "ends_exact", "both ends come back bit for bit", SHARE),
     ("connect", "smooth", "no change above two ordinary ones", SHARE),
     ("connect", "largest_step", "largest change, in ordinary ones", TIMES),
     ("connect", "largest_step_real", "- the same inside real clips", TIMES),
+    ("connect", "largest_step_reconstructed", "- the same in VAE reconstructions", TIMES),
     ("connect", "frames", "frames it takes", "{:.0f}"),
     ("inpaint", "removed", "the digit painted over is gone, the other there", SHARE),
 )
@@ -43,15 +47,22 @@ def rollout(facts: dict[str, Any]) -> str:
         for title, row in facts["rollout"].items()
         if isinstance(row, dict) and "identity_at_end" in row
     }
+    names = {"identity_next": SHARE, "identity_at_end": SHARE, "joint_change": PIXELS}
     rows = [
-        [title, number(row["identity_next"], SHARE), number(row["identity_at_end"], SHARE)]
+        [title, *(number(row[name], style) for name, style in names.items())]
         for title, row in found.items()
     ]
     count = next(iter(found.values()))["identity_at_end"]["count"]
+    head = [
+        "windows are sampled",
+        "next 17 frames",
+        "last 17 frames",
+        "change of velocity at the joint",
+    ]
     return (
         f"**Rolling out**, {count} clips a row: is the digit still read, in the next 17 frames and in the last of "
-        "three times as many, when the frames before a window are shown under noise of a level, and with guidance by "
-        "them?\n\n" + grid(["what is done", "next 17 frames", "last 17 frames"], rows)
+        "three times as many, and how evenly does it move on, if windows are sampled otherwise?\n\n"
+        + grid(head, rows)
     )
 
 

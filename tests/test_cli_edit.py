@@ -121,7 +121,7 @@ def test_a_box_outside_the_clip_is_told(text: str) -> None:
     [
         (("extend", "nowhere.mp4"), "nowhere.mp4"),
         (("extend", "PHOTO"), "to a clip of 1 with a context of 5"),
-        (("loop", "PHOTO"), "that both clips have"),
+        (("loop", "PHOTO"), "to a clip of 1 with a context of 5"),
         (("restyle", "FILM", "a 4", "--strength", 1.5), "strength=1.5"),
         (("inpaint", "FILM", "0,0,99,99"), "inside 32x48"),
         (("story", "5 s: a 3"), "the first must be at 0"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -9,9 +10,20 @@ import torch
 from tiny import generator, tiny_model
 from torch import Tensor
 
-from minisora.complete import Sampling, complete, hold, in_groups, is_beginning, keep_known, spread
+from minisora.complete import (
+    ONWARD,
+    ROLLING,
+    Sampling,
+    complete,
+    hold,
+    in_groups,
+    is_beginning,
+    join,
+    keep_known,
+    spread,
+)
 from minisora.edit import animate, circle, connect, extend, inpaint, loop, restyle
-from minisora.joints import gentle_length, nearest_return, ordinary_step
+from minisora.joints import dissolve, gentle_length, meeting, ordinary_step
 from minisora.model import MiniSora
 from minisora.video import VideoClip
 
@@ -198,22 +210,70 @@ def test_a_dissolve_is_as_long_as_it_must_be_to_be_gentle(model: MiniSora) -> No
     torch.testing.assert_close(made.video[:, 24], (future[:, 15] + 16 * past[:, 15]) / 17)
 
 
-def test_a_loop_begins_with_the_clip(model: MiniSora) -> None:
-    clip = clip_of(9)
-    looped = loop(model, clip, frames=4, sampling=FAST)
-    assert looped.frames == 13 and looped.video[:, :9].equal(clip.video)
+def test_a_loop_is_the_clip_with_its_future_turned_into_its_past(model: MiniSora) -> None:
+    clip = clip_of(9)  # noise, which is never alike: all of the one dissolves into all of the other
+    looped = loop(model, clip, frames=8, sampling=FAST)
+    future = extend(model, clip, 8, sampling=FAST).video[:, 9:]
+    past = extend(model, clip, 8, direction="backward", sampling=FAST).video[:, :8]
+    i, j, n = meeting(future, past, ordinary_step(clip.video))
+    turn = dissolve(future[:, i : i + n], past[:, j : j + n])
+    wanted = torch.cat([clip.video, future[:, :i], turn, past[:, j + n :]], dim=1)
+    assert looped.video.equal(wanted)
 
 
-def test_a_loop_is_as_long_as_it_takes(model: MiniSora) -> None:
+def test_a_dissolve_is_as_fast_as_what_it_joins() -> None:
+    black, white = torch.zeros(3, 9, 4, 4), torch.ones(3, 9, 4, 4)
+    even = dissolve(black, white)[0, :, 0, 0]
+    torch.testing.assert_close(even, torch.linspace(0, 1, 11)[1:-1])
+    steps = torch.cat(
+        [torch.zeros(1), dissolve(black, white, (1.0, 3.0))[0, :, 0, 0], torch.ones(1)]
+    )
+    ends = steps.diff()[[0, -1]]
+    torch.testing.assert_close(
+        ends, torch.tensor([1.1, 2.9]) / 20
+    )  # of 10 steps with 2 on the mean
+
+
+def test_ways_meet_where_they_are_alike() -> None:
     image = clip_of(1).video[:, 0]
-    turning = torch.stack([image.roll(2 * t, dims=2) for t in range(41)], dim=1)  # back after 16
-    assert nearest_return(turning, turning[:, :5], context=5) == (16, 0.0)
-    cut, miss = nearest_return(turning, turning[:, :9], context=5)
-    assert cut == 32 and miss == 0.0  # there must be room to lead back
-    assert nearest_return(turning[:, :9], turning[:, :9], context=5)[1] == float("inf")
-    still = VideoClip(image[:, None].expand(-1, 9, -1, -1), 8.0, "a red 3")
-    looped = loop(model, still, None, longest=21, context=5, sampling=FAST)
-    assert 17 <= looped.frames <= 21 and looped.video[:, :9].equal(still.video)
+    way = torch.stack([image.roll(2 * t, dims=2) for t in range(12)], dim=1)  # 3 12 H W
+    step = ordinary_step(way)
+    i, j, n = meeting(way, way.roll(-3, dims=1), step)  # frame 3 of the one is frame 0 of the other
+    assert (n, i - j) == (4, 3)
+    joined = torch.cat([way[:, :i], dissolve(way[:, i : i + n], way[:, i : i + n])], dim=1)
+    torch.testing.assert_close(joined, way[:, : i + n])
+    assert meeting(way, 1 - way, 1e-6) == (0, 0, 12)  # nowhere alike: all of it
+    far = meeting(torch.zeros(3, 12, 4, 4), torch.full((3, 12, 4, 4), 0.4), 0.1)
+    assert far[2] == 8  # 0.4 in 9 steps is gentle, in 5 it is not
+
+
+def test_what_is_made_does_not_jump_where_it_meets_what_is_known() -> None:
+    video, made = torch.full((3, 9, 4, 4), 0.8), torch.full((3, 9, 4, 4), 0.7)
+    made[:, 4:, 2:] = 0.2  # something else has come there
+    out = join(video, made, torch.arange(9) < 2)
+    wanted = 0.7 + 0.1 * torch.tensor([9, 9, 8, 7, 6, 5, 4, 3]) / 9
+    torch.testing.assert_close(out[0, :8, 0, 0], wanted)
+    torch.testing.assert_close(out[0, :4, 2, 0], wanted[:4])
+    assert (out[:, 4:, 2:] == 0.2).all()
+    ends = (torch.arange(9) == 0) | (torch.arange(9) == 8)
+    both = join(video[:, :, :2], made[:, :, :2], ends)
+    torch.testing.assert_close(both, both.flip(1))
+    assert join(video, made, torch.zeros(9, dtype=torch.bool)) is made
+
+
+def test_what_sampling_leaves_open_is_as_it_fits() -> None:
+    assert Sampling().manner(ONWARD) == ONWARD
+    manner = Sampling(guidance_scale=1.0, context_noise=0.3).manner(ROLLING)
+    assert manner == replace(ROLLING, guidance_scale=1.0, context_noise=0.3)
+
+
+def test_a_calm_clip_starts_from_less_noise(
+    model: MiniSora, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown, nothing = watch(model, monkeypatch), torch.zeros(5, dtype=torch.bool)
+    for temperature in (None, 0.5):
+        complete(model, clip_of(5).video, nothing, sampling=Sampling(2, temperature=temperature))
+    torch.testing.assert_close(shown[2][0], 0.5 * shown[0][0])
 
 
 def test_a_circle_has_no_place_that_is_special(model: MiniSora) -> None:
@@ -257,8 +317,8 @@ def test_bad_input_is_told_in_one_sentence(model: MiniSora) -> None:
         (lambda: connect(model, clip, clip_of(9, side=48)), "one size and one frame rate"),
         (lambda: connect(model, clip, image), "to a clip of 1 with a context of 5"),
         (lambda: connect(model, clip, clip, frames=0), "Cannot add 0 frames"),
-        (lambda: loop(model, image), "that both clips have"),
-        (lambda: loop(model, clip, frames=6), "a multiple of 4 frames"),
+        (lambda: loop(model, image), "to a clip of 1 with a context of 5"),
+        (lambda: loop(model, clip, frames=2), "frames=2: give a way back of at least 4 frames"),
         (lambda: restyle(model, clip, "a 4", strength=0.0), "strength=0.0: give a noise level"),
         (lambda: restyle(model, clip, "a 4", strength=1.5), "strength=1.5"),
         (lambda: inpaint(model, clip, torch.zeros(32, 32)), "The mask is empty"),
