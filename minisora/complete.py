@@ -54,11 +54,13 @@ FREELY = Manner(GUIDANCE_SCALE, GUIDANCE_INTERVAL, PAG_SCALE, temperature=1.0, c
 ONWARD = Manner(2.0, (0.2, 0.7), PAG_SCALE, temperature=0.4, context_noise=0.0)
 # What the model made itself is shown under a little noise, so that what one window gets wrong the next need not copy.
 ROLLING = replace(ONWARD, context_noise=0.1)
+# Over very many windows what is seen drifts and words do not: so hear them, and believe what is seen still less.
+LASTING = replace(FREELY, context_noise=0.2)
 
 
 @dataclass(frozen=True)
 class Sampling:
-    """How every edit samples. What is None is as it fits the edit: `FREELY`, `ONWARD` or `ROLLING`.
+    """How every edit samples. What is None is as it fits the edit: `FREELY`, `ONWARD`, ...
 
     Attributes:
         steps, sampler, progress: as in `MiniSora.generate`.

@@ -79,8 +79,8 @@ def extend(
     """Add frames after a clip, before it, or on both sides, window by window.
 
     Each window is completed from the frames next to it, so a clip can grow without end. How it goes on they tell better
-    than words, so it is sampled calmly (`complete.ONWARD`); what a window before made is shown under a little noise
-    (`complete.ROLLING`).
+    than words, so it is sampled calmly (`complete.ONWARD`), and what a window before made is shown under a little noise
+    (`complete.ROLLING`). Words are heard as usual where a prompt is given, and where a single frame shows no motion.
 
     Args:
         clip: at least `context` frames, of a size that the model makes.
@@ -109,8 +109,10 @@ def extend(
             continue
         goal, window = video.shape[1] + frames, 0
         while video.shape[1] < goal:
-            words = onward if prompt is None or window else prompt
-            usual = ROLLING if window and forward else ONWARD
+            told = prompt is not None and window == 0
+            calm = ROLLING if window and forward else ONWARD
+            usual = FREELY if told or context == 1 else calm
+            words = prompt if told and prompt else onward
             video = grow(model, video, words, forward, context, seed + window, sampling, usual)
             window += 1
         video = video[:, :goal] if forward else video[:, -goal:]

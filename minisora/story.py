@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from minisora.checkpoint import load_weights, save_weights
-from minisora.complete import FREELY, ROLLING, WINDOW, Sampling, complete
+from minisora.complete import FREELY, LASTING, WINDOW, Sampling, complete
 from minisora.model import MiniSora
 from minisora.sealed import write_atomic
 from minisora.video import VideoWriter
@@ -129,7 +129,7 @@ def roll_out(
         "seed": seed,
         "steps": sampling.steps,
         "begins": asdict(sampling.manner(FREELY)),
-        "goes on": asdict(sampling.manner(ROLLING)),
+        "goes on": asdict(sampling.manner(LASTING)),
         "sampler": sampling.sampler,
         "fps": model.config.fps,
     }
@@ -162,7 +162,7 @@ def make_window(
         video[:, :context] = edge
     known = torch.arange(WINDOW) < context
     words = undirected(window.prompt) if before else window.prompt
-    usual = ROLLING if before else FREELY
+    usual = LASTING if before else FREELY
     made = complete(model, video, known, words, seed=seed, sampling=sampling, usual=usual)
     return (made[:, context : context + window.new] * 255).round().byte()
 

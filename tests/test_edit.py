@@ -11,8 +11,10 @@ from tiny import generator, tiny_model
 from torch import Tensor
 
 from minisora.complete import (
+    FREELY,
     ONWARD,
     ROLLING,
+    Manner,
     Sampling,
     complete,
     hold,
@@ -185,6 +187,32 @@ def test_a_clip_grows_by_windows_and_stays_in_the_result(
     longer = extend(model, clip, 20, direction=direction, context=context, sampling=FAST)  # type: ignore[arg-type]
     assert longer.frames == 7 + (40 if direction == "both" else 20)
     assert longer.video[:, first : first + 7].equal(clip.video)
+
+
+@pytest.mark.parametrize(
+    ("context", "prompt", "manners"),
+    [
+        (5, None, [ONWARD, ROLLING]),
+        (5, "a red 3 moving up", [FREELY, ROLLING]),
+        (1, None, [FREELY, FREELY]),
+    ],
+)
+def test_words_are_heard_where_they_are_said_or_no_motion_is_seen(
+    model: MiniSora,
+    monkeypatch: pytest.MonkeyPatch,
+    context: int,
+    prompt: str | None,
+    manners: list[Manner],
+) -> None:
+    used = []
+
+    def make(model: MiniSora, video: Tensor, *rest: object, **told: Manner) -> Tensor:
+        used.append(told["usual"])
+        return video
+
+    monkeypatch.setattr("minisora.complete.complete", make)
+    extend(model, clip_of(5), 2 * (17 - context), prompt, context=context)
+    assert used == manners
 
 
 def test_both_ends_of_a_connection_are_kept(model: MiniSora) -> None:
