@@ -23,7 +23,7 @@ def dissolve(future: Tensor, past: Tensor, pace: tuple[float, float] = (1.0, 1.0
     Args:
         pace: how fast at its beginning and at its end, in any unit; it goes evenly from the one to the other.
     """
-    first, last = pace
+    first, last = (max(speed, 1e-6) for speed in pace)  # two still clips: evenly
     u = torch.linspace(0, 1, future.shape[1] + 2)[1:-1, None, None]
     weight = (
         u * (2 * first + (last - first) * u) / (first + last)

@@ -253,6 +253,7 @@ def test_a_dissolve_is_as_fast_as_what_it_joins() -> None:
     black, white = torch.zeros(3, 9, 4, 4), torch.ones(3, 9, 4, 4)
     even = dissolve(black, white)[0, :, 0, 0]
     torch.testing.assert_close(even, torch.linspace(0, 1, 11)[1:-1])
+    assert dissolve(black, white, (0.0, 0.0))[0, :, 0, 0].equal(even)  # of two still clips
     steps = torch.cat(
         [torch.zeros(1), dissolve(black, white, (1.0, 3.0))[0, :, 0, 0], torch.ones(1)]
     )
