@@ -4,7 +4,8 @@ Every latent frame has its own noise level, and the level says what is given: a 
 one at 1 is absent. Known pixels come back exactly. Where only some pixels of a latent frame are
 known, and where known frames follow unknown ones (the encoder is causal: its latents depend on the
 past), no latent is known beforehand; there the guess at the clean clip is corrected at every step
-(`keep_known`).
+(`keep_known`). One case of the latter is easy: if a clip's last frames are known and no others, the film is turned
+round, and they are its first.
 
 Stands on `model` and `sample`; `edit` stands on it. Legend: T frames, t latent frames, Z channels.
 Sources: a level per frame, Chen et al. 2407.01392; starting from noised content, Meng et al.
@@ -24,6 +25,7 @@ from minisora.guidance import GUIDANCE_INTERVAL, GUIDANCE_SCALE, PAG_SCALE, with
 from minisora.model import MiniSora, run
 from minisora.sample import SAMPLERS, Denoiser, frame_schedule, timesteps
 from minisora.vae import VideoVAE
+from minisora.worlds.captions import backwards
 
 WINDOW = 17  # frames that are made at once when a clip grows: the length most trained on
 ECHO = 8  # frames over which what the VAE lost of a known frame fades away
@@ -66,6 +68,8 @@ class Sampling:
         steps, sampler, progress: as in `MiniSora.generate`.
         guidance_scale, guidance_interval, pag_scale, temperature, context_noise: see `Manner`.
         history_scale: how far given frames are believed, see `guidance.with_history`.
+        reversible: whether the film may be turned round to make what comes before given frames. Right where motion obeys
+            the same laws both ways, as in our worlds; False for what does not, like pouring or growing.
     """
 
     steps: int = 30
@@ -77,6 +81,7 @@ class Sampling:
     temperature: float | None = None
     context_noise: float | None = None
     history_scale: float = 1.0
+    reversible: bool = True
 
     def manner(self, usual: Manner) -> Manner:
         """What is set, and the usual where nothing is."""
@@ -128,8 +133,13 @@ def complete(
         raise ValueError("All pixels are known, so nothing is left to make; leave some unknown.")
     if not 0 < strength <= 1:
         raise ValueError(f"strength={strength}: give a noise level above 0 and at most 1.")
+    group = model.config.vae.temporal
+    beginning = is_beginning(known, group)
+    if sampling.reversible and not beginning and is_beginning(known.flip(0), group):
+        how = {"strength": strength, "seed": seed, "sampling": sampling, "usual": usual}
+        return complete(model, video.flip(1), known.flip(0), backwards(prompt), **how).flip(1)  # type: ignore[arg-type]
     whole = known.flatten(1).all(dim=1)  # (T,)
-    given = in_groups(whole, model.config.vae.temporal).all(dim=1)  # (t,)
+    given = in_groups(whole, group).all(dim=1)  # (t,)
     clean = model.latents((video if strength < 1 else hold(video, whole))[None])
     noise = model.noise(len(whole), (video.shape[2], video.shape[3]), seed)[None]
     noise = sampling.manner(usual).temperature * noise
@@ -138,7 +148,7 @@ def complete(
     denoise = sampling.denoiser(model, prompt, usual)
     z = add_noise(clean, noise, times[0])
     schedule = frame_schedule(times, len(given))
-    if is_beginning(known, given, model.config.vae.temporal):
+    if beginning:
         z = torch.where(expand_levels(given[None].to(z.device), z), clean, z)
         schedule = frame_schedule(times, len(given), given)
     else:
@@ -225,11 +235,12 @@ def in_groups(frames: Tensor, group: int) -> Tensor:
     return torch.cat([first, frames[1:]]).unflatten(0, (-1, group)).flatten(1)
 
 
-def is_beginning(known: Tensor, given: Tensor, group: int) -> bool:
-    """Whether the given latent frames are the clip's first, and no pixel is known beyond them.
+def is_beginning(known: Tensor, group: int) -> bool:
+    """Whether what is known, (T, H, W), are the clip's first latent frames (of `group` frames each) and no pixel more.
 
     Then their latents are exact: a causal encoder sees nothing but known frames.
     """
+    given = in_groups(known.flatten(1), group).all(dim=1)  # (t,)
     count = int(given.sum())
     frames = 1 + group * (count - 1) if count else 0
     return bool(given[:count].all()) and not known[frames:].any()

@@ -80,8 +80,7 @@ def test_frames_are_gathered_as_the_encoder_gathers_them() -> None:
 def test_only_a_beginning_of_whole_latent_frames_is_exact(frames: list[int], exact: bool) -> None:
     known = torch.zeros(9, 2, 2, dtype=torch.bool)
     known[frames] = True
-    given = in_groups(known.flatten(1).all(dim=1), 4).all(dim=1)
-    assert is_beginning(known, given, 4) is exact
+    assert is_beginning(known, 4) is exact
 
 
 def test_unknown_frames_hold_the_nearest_known_one() -> None:
@@ -143,6 +142,19 @@ def test_a_beginning_is_shown_to_the_network_as_its_exact_latents(
     for z, levels in shown:
         assert levels[0, :2].tolist() == [0, 0] and levels[0, 2] > 0
         torch.testing.assert_close(z[:, :, :2], model.latents(video[None, :, :5]))
+
+
+def test_what_comes_before_is_made_as_what_follows_in_the_film_turned_round(
+    model: MiniSora, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    video, end = clip_of(9).video, torch.arange(9) >= 4
+    made = complete(model, video, end, "a red 3 moving up", sampling=FAST)
+    turned = complete(model, video.flip(1), end.flip(0), "a red 3 moving down", sampling=FAST)
+    assert made.equal(turned.flip(1))
+    shown = watch(model, monkeypatch)
+    one_way = replace(FAST, reversible=False)
+    complete(model, video, end, "a red 3 moving up", sampling=one_way)
+    assert all(levels[0, 2] == 0 and levels[0, 0] > 0 for _, levels in shown)  # the end is given
 
 
 def test_the_guess_is_corrected_to_agree_with_what_is_known(model: MiniSora) -> None:

@@ -10,9 +10,17 @@ import numpy as np
 import pytest
 from caption_reader import read
 
-from minisora.worlds import VOCABULARY, MovingMNIST, Scene, WorldConfig, caption, describe
+from minisora.worlds import (
+    DIRECTIONS,
+    VOCABULARY,
+    MovingMNIST,
+    Scene,
+    WorldConfig,
+    caption,
+    describe,
+)
 from minisora.worlds.alt_text import alt_text, mention, mistaken
-from minisora.worlds.captions import Level, motionless, undirected
+from minisora.worlds.captions import Level, backwards, motionless, undirected
 from minisora.worlds.grammar import END, detailed_captions, next_words
 from minisora.worlds.statements import (
     FIELDS,
@@ -231,3 +239,17 @@ def test_an_undirected_prompt_keeps_speeds() -> None:
         digits = tuple(replace(digit, direction=None) for digit in told.digits)
         assert parse(undirected(text)) == replace(told, digits=digits), text
     assert undirected("a red 3 moving up on gray") == "a red 3 on gray"
+
+
+def test_the_film_turned_round_moves_the_other_way() -> None:
+    numbers = np.random.default_rng(10)
+    for scene in scenes(100, 17):
+        text = caption(scene, "detailed", numbers)
+        told, turned = parse(text), parse(backwards(text))
+        for digit, back in zip(told.digits, turned.digits, strict=True):
+            assert digit.direction and back.direction
+            ways = np.array([DIRECTIONS[digit.direction], DIRECTIONS[back.direction]])
+            assert not ways.sum(axis=0).any(), text
+            assert replace(back, direction=digit.direction) == digit
+        assert backwards(backwards(text)) == text
+    assert backwards("a red 3 moving up-left") == "a red 3 moving down-right"

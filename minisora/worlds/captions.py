@@ -39,6 +39,8 @@ DIRECTION_WORDS = {
     "down-left": ("down and to the left", "down and left", "to the lower left"),
     "down-right": ("down and to the right", "down and right", "to the lower right"),
 }
+_PAIRS = (("up", "down"), ("upward", "downward"), ("upper", "lower"), ("left", "right"))
+OPPOSITES = dict(_PAIRS) | {second: first for first, second in _PAIRS}
 PARTICIPLES = ("moving", "drifting", "gliding", "floating", "sliding")
 VERBS = ("moves", "drifts", "glides", "floats", "slides", *(f"is {verb}" for verb in PARTICIPLES))
 NOUNS = ("{color} {digit}", "{color} digit {digit}", "{digit} in {color}")
@@ -97,6 +99,14 @@ def undirected(text: str) -> str:
     `undirected("a red 3 moving slowly up and to the left on gray") == "a red 3 moving slowly on gray"`
     """
     return " ".join(_MOTION.sub(_without_direction, text).split()).replace(" ,", ",")
+
+
+def backwards(text: str) -> str:
+    """A caption or prompt of the film turned round: what moved up moves down.
+
+    `backwards("a red 3 moving slowly up and to the left") == "a red 3 moving slowly down and to the right"`
+    """
+    return _TURNED.sub(lambda word: OPPOSITES[word[0]], text)
 
 
 def _without_direction(motion: re.Match[str]) -> str:
@@ -196,5 +206,6 @@ def _longest_first(*tables: Iterable[str]) -> str:
 VOCABULARY: tuple[str, ...] = _vocabulary()
 _HOW = _longest_first(*SPEED_WORDS.values(), *DIRECTION_WORDS.values())
 _MOTION = re.compile(rf" *\b(?P<verb>{_longest_first(VERBS, PARTICIPLES)})\b(?: (?:{_HOW})\b)*")
+_TURNED = re.compile(rf"\b(?:{'|'.join(OPPOSITES)})\b")
 _SPEED = re.compile(rf"\b(?:{_longest_first(*SPEED_WORDS.values())})\b")
 assert set(DIRECTION_WORDS) == set(DIRECTIONS)
