@@ -68,8 +68,8 @@ class Sampling:
         steps, sampler, progress: as in `MiniSora.generate`.
         guidance_scale, guidance_interval, pag_scale, temperature, context_noise: see `Manner`.
         history_scale: how far given frames are believed, see `guidance.with_history`.
-        reversible: whether the film may be turned round to make what comes before given frames. Right where motion obeys
-            the same laws both ways, as in our worlds; False for what does not, like pouring or growing.
+        reversible: whether the film may be turned round to make what comes before given frames. Right where motion
+            obeys the same laws both ways, as in our worlds; False for what does not, like pouring or growing.
     """
 
     steps: int = 30
