@@ -5,6 +5,7 @@
 - **animate**: the first frame of a real clip is set in motion: is the digit still that digit, does it go as asked?
 - **extend**: a real clip is made four times as long: how much does the velocity change across the joint, against the
   same place in VAE reconstructions of real clips; which digit is read in the last window?
+- **backward**: a past is made for a real clip, by the film turned round and by correcting every guess.
 - **rollout**: the same if windows are sampled otherwise than by default, on fewer clips.
 - **loop**, **circle**: what the step over the seam misses in place and in velocity, against an ordinary step; the
   largest change from frame to frame, all the way round; is there one digit all the time, or are there two ghosts?
@@ -21,8 +22,9 @@ from __future__ import annotations
 
 import sys
 import tempfile
+import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +39,7 @@ from benchmarks.bench import Bench
 from benchmarks.common import RESULTS, machine, update_results
 from benchmarks.editing_seams import measure_circle, measure_connect, measure_loop
 from minisora.checkpoint import load_weights
-from minisora.complete import FREELY, Sampling
+from minisora.complete import FREELY, LASTING, ONWARD, ROLLING, Manner, Sampling
 from minisora.edit import animate, extend, inpaint, restyle
 from minisora.loading import load
 from minisora.metrics.intervals import mean, share
@@ -46,7 +48,7 @@ from minisora.metrics.reading import ANGLE, angle_between
 from minisora.metrics.seams import BEAT, joint_change
 from minisora.metrics.tracks import find_tracks
 from minisora.story import parse_story, roll_out
-from minisora.worlds import COLORS, caption
+from minisora.worlds import COLORS, Scene, caption
 from minisora.worlds.backgrounds import BACKGROUNDS
 
 STRENGTHS = (0.5, 0.6, 0.7, 0.8, 0.9)
@@ -61,6 +63,7 @@ class Settings:
     what: tuple[str, ...] = (
         "animate",
         "extend",
+        "backward",
         "rollout",
         "loop",
         "circle",
@@ -92,6 +95,12 @@ def measure_animate(bench: Bench) -> dict[str, Any]:
     return figures | {"direction_followed": share(followed)}
 
 
+def is_straight(scene: Scene, joint: int) -> bool:
+    """Whether its digit meets no wall around the frame."""
+    path = scene.positions()[joint - BEAT - 1 : joint + BEAT + 1, 0]
+    return bool(np.abs(np.diff(path, 2, axis=0)).max() < 1e-6)
+
+
 def measure_extend(
     bench: Bench, length: int = 17, sampling: Sampling = Sampling()
 ) -> dict[str, Any]:
@@ -104,8 +113,7 @@ def measure_extend(
         exact.append(made[:, :length].equal(start.video))
         soon.append(bench.shows(made[:, length : 2 * length], label))
         late.append(bench.shows(made[:, -length:], label))
-        path = scene.positions()[length - BEAT - 1 : length + BEAT + 1, 0]
-        if np.abs(np.diff(path, 2, axis=0)).max() < 1e-6:  # the true digit meets no wall there
+        if is_straight(scene, length):
             with torch.inference_mode():
                 decoded = bench.model.vae.reconstruct(clip.video[None])[0]
             ours.append(joint_change(made, length))
@@ -115,17 +123,39 @@ def measure_extend(
     return figures | {"joint_change": mean(ours), "joint_change_reconstructed": mean(theirs)}
 
 
-FREE = Sampling(
-    guidance_scale=FREELY.guidance_scale,
-    guidance_interval=FREELY.guidance_interval,
-    temperature=FREELY.temperature,
-    context_noise=0.0,
-)
+def measure_backward(bench: Bench) -> dict[str, Any]:
+    """A past by the film turned round, and by correcting every guess: the bend at the joint, identity, seconds."""
+    ways = {"turned": True, "corrected": False}
+    bends: dict[str, list[float]] = {name: [] for name in ways}
+    kept: dict[str, list[bool]] = {name: [] for name in ways}
+    spent: dict[str, list[float]] = {name: [] for name in ways}
+    for i, scene in enumerate(tqdm(bench.scenes(33), desc="backward")):
+        clip = bench.draw(scene)
+        later = replace(clip, video=clip.video[:, 16:])
+        for name, reversible in ways.items():
+            how, began = Sampling(reversible=reversible), time.perf_counter()
+            made = extend(bench.model, later, 12, direction="backward", seed=i, sampling=how).video
+            spent[name].append(time.perf_counter() - began)
+            kept[name].append(bench.shows(made[:, :12], scene.digits[0].label))
+            if is_straight(scene, 16):
+                bends[name].append(joint_change(made, 12))
+    figures = {f"joint_change_{name}": mean(bends[name]) for name in ways}
+    figures |= {f"identity_{name}": share(kept[name]) for name in ways}
+    return figures | {"times_faster": sum(spent["corrected"]) / sum(spent["turned"])}
+
+
+def as_in(manner: Manner) -> Sampling:
+    """All windows in one manner."""
+    return Sampling(**asdict(manner))
+
+
 ROLLOUTS = {
-    "as freely as a clip from words": FREE,
-    "- and what is given under noise 0.2": replace(FREE, context_noise=0.2),
-    "calmly": Sampling(context_noise=0.0),
-    "- and what was made under noise 0.1 (default)": Sampling(),
+    "as freely as a clip from words": as_in(FREELY),
+    "- and what is given under noise 0.2": as_in(LASTING),
+    "from less noise, with calm guidance": replace(as_in(ROLLING), context_noise=0.0),
+    "- and what is given under noise 0.1": as_in(ROLLING),
+    "from less noise, without guidance": as_in(ONWARD),
+    "the first window so, later ones as in the row above it (default)": Sampling(),
     "- and history guidance 1.5": Sampling(history_scale=1.5),
 }
 
@@ -204,6 +234,7 @@ def measure_story(bench: Bench, seconds: float = 60.0) -> dict[str, Any]:
 MEASURES: dict[str, Callable[[Bench], dict[str, Any]]] = {
     "animate": measure_animate,
     "extend": measure_extend,
+    "backward": measure_backward,
     "rollout": measure_rollout,
     "loop": measure_loop,
     "circle": measure_circle,

@@ -51,11 +51,15 @@ class Manner:
 
 
 FREELY = Manner(GUIDANCE_SCALE, GUIDANCE_INTERVAL, PAG_SCALE, temperature=1.0, context_noise=0.0)
-# Where a clip goes on, what it shows says how. Words are heard less, and only once it is settled what is where:
-# at high levels they would bend the motion. `benchmarks/editing.py --what rollout` compares; chosen on other clips.
-ONWARD = Manner(2.0, (0.2, 0.7), PAG_SCALE, temperature=0.4, context_noise=0.0)
-# What the model made itself is shown under a little noise, so that what one window gets wrong the next need not copy.
-ROLLING = replace(ONWARD, context_noise=0.1)
+# Where frames tell what is there and words where it goes: that is settled while nearly all is noise, so guidance ends
+# early, and shapes are left to what is given.
+STEERED = Manner(GUIDANCE_SCALE, (0.5, 0.95), PAG_SCALE, temperature=0.7, context_noise=0.0)
+# Where a clip goes on, what it shows says how, and all guidance would bend its motion.
+# `benchmarks/editing.py --what rollout` compares; chosen on other clips.
+ONWARD = Manner(1.0, GUIDANCE_INTERVAL, 0.0, temperature=0.4, context_noise=0.0)
+# What the model made itself is shown under a little noise, so that what one window gets wrong the next need not copy;
+# and words are heard again, lest shapes fall apart.
+ROLLING = replace(FREELY, temperature=0.7, context_noise=0.1)
 # Over very many windows what is seen drifts and words do not: so hear them, and believe what is seen still less.
 LASTING = replace(FREELY, context_noise=0.2)
 

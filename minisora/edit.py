@@ -17,7 +17,17 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from minisora.complete import FREELY, ONWARD, ROLLING, WINDOW, Sampling, complete, grow, spread
+from minisora.complete import (
+    FREELY,
+    ONWARD,
+    ROLLING,
+    STEERED,
+    WINDOW,
+    Sampling,
+    complete,
+    grow,
+    spread,
+)
 from minisora.flow import add_noise, to_noise
 from minisora.joints import SHORTEST_FADE, dissolve, gentle_length, meeting, ordinary_step
 from minisora.model import MiniSora
@@ -60,9 +70,8 @@ def animate(
         raise ValueError(f"at={at!r}: give first, middle, last or a number from 0 to {frames - 1}.")
     video = image.video.expand(3, frames, -1, -1)
     known = torch.arange(frames) == place
-    return VideoClip(
-        complete(model, video, known, prompt, seed=seed, sampling=sampling), image.fps, prompt
-    )
+    how = {"seed": seed, "sampling": sampling, "usual": STEERED}
+    return VideoClip(complete(model, video, known, prompt, **how), image.fps, prompt)  # type: ignore[arg-type]
 
 
 def extend(
@@ -79,8 +88,8 @@ def extend(
     """Add frames after a clip, before it, or on both sides, window by window.
 
     Each window is completed from the frames next to it, so a clip can grow without end. How it goes on they tell better
-    than words, so it is sampled calmly (`complete.ONWARD`), and what a window before made is shown under a little noise
-    (`complete.ROLLING`). Words are heard as usual where a prompt is given, and where a single frame shows no motion.
+    than words, so it is sampled calmly (`complete.ONWARD`); what a window before made is shown under a little noise
+    (`complete.ROLLING`). Where a prompt is given, or a single frame shows no motion, words steer (`complete.STEERED`).
 
     Args:
         clip: at least `context` frames, of a size that the model makes.
@@ -110,8 +119,8 @@ def extend(
         goal, window = video.shape[1] + frames, 0
         while video.shape[1] < goal:
             told = prompt is not None and window == 0
-            calm = ROLLING if window and forward else ONWARD
-            usual = FREELY if told or context == 1 else calm
+            calm = ROLLING if window else ONWARD
+            usual = STEERED if told or context == 1 else calm
             words = prompt if told and prompt else onward
             video = grow(model, video, words, forward, context, seed + window, sampling, usual)
             window += 1

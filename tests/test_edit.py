@@ -11,9 +11,9 @@ from tiny import generator, tiny_model
 from torch import Tensor
 
 from minisora.complete import (
-    FREELY,
     ONWARD,
     ROLLING,
+    STEERED,
     Manner,
     Sampling,
     complete,
@@ -205,8 +205,8 @@ def test_a_clip_grows_by_windows_and_stays_in_the_result(
     ("context", "prompt", "manners"),
     [
         (5, None, [ONWARD, ROLLING]),
-        (5, "a red 3 moving up", [FREELY, ROLLING]),
-        (1, None, [FREELY, FREELY]),
+        (5, "a red 3 moving up", [STEERED, ROLLING]),
+        (1, None, [STEERED, STEERED]),
     ],
 )
 def test_words_are_heard_where_they_are_said_or_no_motion_is_seen(

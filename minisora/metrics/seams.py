@@ -6,6 +6,7 @@ Measured on `tracks`, as in `physics`; units are pixels and frames.
 from __future__ import annotations
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from .tracks import find_tracks
@@ -31,17 +32,21 @@ def joint_change(video: Tensor, joint: int) -> float:
 def seam_error(video: Tensor) -> tuple[float, float]:
     """How badly a clip (3, T, H, W) loops, by its worst object; in a perfect loop the seam is a step like all others.
 
+    Only what is near the seam is looked at, as it is seen when the clip is played round and round.
+
     Returns:
         what the step over the seam misses in position, px, and how much the velocities on its two sides differ,
-        px per frame; infinite if an object is at one end and not at the other, or at neither is any.
+        px per frame; infinite if an object is on one side and not on the other, or on neither is any.
     """
-    position, velocity = 0.0, 0.0
-    ends = [track for track in find_tracks(video) if track.present[[0, 1, -2, -1]].any()]
-    if not ends or not all(track.present[[0, 1, -2, -1]].all() for track in ends):
+    position, velocity, n = 0.0, 0.0, min(BEAT + 1, video.shape[1])
+    near = slice(n - 2, n + 2)  # two frames on either side
+    around = find_tracks(torch.cat([video[:, -n:], video[:, :n]], dim=1))
+    ends = [track for track in around if track.present[near].any()]
+    if not ends or not all(track.present[near].all() for track in ends):
         return float("inf"), float("inf")
     for track in ends:
-        before, after = (track.centre[n + 1] - track.centre[n] for n in (-2, 0))
-        miss = track.centre[0] - (track.centre[-1] + (before + after) / 2)
-        position = max(position, float(np.hypot(*miss)))
+        last_but_one, last, first, second = track.centre[near]
+        before, after = last - last_but_one, second - first
+        position = max(position, float(np.hypot(*(first - last - (before + after) / 2))))
         velocity = max(velocity, float(np.hypot(*(after - before))))
     return position, velocity
