@@ -37,9 +37,11 @@ class Common:
     steps: int = 30
     """Sampler steps: more is slower and finer."""
     guidance_scale: float | None = None
-    """How closely to follow the prompt; 1 is no guidance, None as it fits: 4, but less where a clip goes on."""
+    """How closely to follow the prompt; 1 is no guidance, None as it fits: 4, but 1 where a clip goes on."""
     pag_scale: float | None = None
-    """How much to steady shapes (perturbed-attention guidance): 0 saves a third of the time, None is 1."""
+    """How much to steady shapes (perturbed-attention guidance): 0 saves a third of the time, None is as it fits."""
+    reversible: bool = True
+    """Make what comes before given frames in the film turned round; --no-reversible for what only happens one way."""
     device: str = "cpu"
     """auto, cpu, cuda or mps."""
 
@@ -53,7 +55,13 @@ class Common:
         """Its settings as the edits take them."""
         from minisora.complete import Sampling
 
-        return Sampling(self.steps, self.guidance_scale, pag_scale=self.pag_scale, progress=True)
+        return Sampling(
+            self.steps,
+            self.guidance_scale,
+            pag_scale=self.pag_scale,
+            progress=True,
+            reversible=self.reversible,
+        )
 
     def write(self, clip: VideoClip) -> None:
         """Save the result and say where it is."""

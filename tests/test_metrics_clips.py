@@ -169,6 +169,10 @@ def test_a_loop_has_no_seam_and_a_plain_clip_has() -> None:
         1.0  # something that is only there in the middle is no matter of the seam
     )
     assert seam_error(passing)[0] == pytest.approx(position, abs=0.5)
+    changed = torch.cat([there, back], dim=1)
+    changed[:, 6:9] = 0.0
+    changed[:, 9:11] = changed[:, 9:11].flip(0)  # neither is what becomes of it far from the seam
+    assert seam_error(changed)[0] == pytest.approx(position, abs=0.5)
     passing[:, 0, 2:8, 2:8] = 1.0
     assert seam_error(passing) == (float("inf"), float("inf"))
     assert seam_error(torch.zeros(3, 9, 64, 64)) == (float("inf"), float("inf"))
