@@ -152,10 +152,10 @@ def as_in(manner: Manner) -> Sampling:
 ROLLOUTS = {
     "as freely as a clip from words": as_in(FREELY),
     "- and what is given under noise 0.2": as_in(LASTING),
-    "from less noise, with calm guidance": replace(as_in(ROLLING), context_noise=0.0),
+    "from noise scaled by 0.7": replace(as_in(ROLLING), context_noise=0.0),
     "- and what is given under noise 0.1": as_in(ROLLING),
-    "from less noise, without guidance": as_in(ONWARD),
-    "the first window so, later ones as in the row above it (default)": Sampling(),
+    "from noise scaled by 0.4, without guidance": as_in(ONWARD),
+    "the first window so, later ones scaled by 0.7 and under noise 0.1 (default)": Sampling(),
     "- and history guidance 1.5": Sampling(history_scale=1.5),
 }
 
