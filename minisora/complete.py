@@ -51,7 +51,7 @@ class Manner:
 
 
 FREELY = Manner(GUIDANCE_SCALE, GUIDANCE_INTERVAL, PAG_SCALE, temperature=1.0, context_noise=0.0)
-# Where frames tell what is there and words where it goes: that is settled while nearly all is noise, so guidance ends
+# Where frames tell what is there and words where it goes: that is settled while most is noise, so guidance ends
 # early, and shapes are left to what is given.
 STEERED = Manner(GUIDANCE_SCALE, (0.5, 0.95), PAG_SCALE, temperature=0.7, context_noise=0.0)
 # Where a clip goes on, what it shows says how, and all guidance would bend its motion.

@@ -252,4 +252,5 @@ def test_the_film_turned_round_moves_the_other_way() -> None:
             assert not ways.sum(axis=0).any(), text
             assert replace(back, direction=digit.direction) == digit
         assert backwards(backwards(text)) == text
+    assert backwards("A red 3 moving UP") == "A red 3 moving down"
     assert backwards("a red 3 moving up-left") == "a red 3 moving down-right"

@@ -106,7 +106,7 @@ def backwards(text: str) -> str:
 
     `backwards("a red 3 moving slowly up and to the left") == "a red 3 moving slowly down and to the right"`
     """
-    return _TURNED.sub(lambda word: OPPOSITES[word[0]], text)
+    return _TURNED.sub(lambda word: OPPOSITES[word[0].lower()], text)
 
 
 def _without_direction(motion: re.Match[str]) -> str:
@@ -206,6 +206,6 @@ def _longest_first(*tables: Iterable[str]) -> str:
 VOCABULARY: tuple[str, ...] = _vocabulary()
 _HOW = _longest_first(*SPEED_WORDS.values(), *DIRECTION_WORDS.values())
 _MOTION = re.compile(rf" *\b(?P<verb>{_longest_first(VERBS, PARTICIPLES)})\b(?: (?:{_HOW})\b)*")
-_TURNED = re.compile(rf"\b(?:{'|'.join(OPPOSITES)})\b")
+_TURNED = re.compile(rf"\b(?:{'|'.join(OPPOSITES)})\b", re.IGNORECASE)
 _SPEED = re.compile(rf"\b(?:{_longest_first(*SPEED_WORDS.values())})\b")
 assert set(DIRECTION_WORDS) == set(DIRECTIONS)
