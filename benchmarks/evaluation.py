@@ -24,7 +24,7 @@ from tqdm.auto import tqdm
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout
 
 from benchmarks.common import RESULTS, machine, update_results
-from minisora.guidance import GUIDANCE_INTERVAL, GUIDANCE_SCALE, PAG_SCALE
+from minisora.guidance import CONTRAST_SCALE, GUIDANCE_INTERVAL, GUIDANCE_SCALE, PAG_SCALE
 from minisora.loading import load
 from minisora.metrics import suite
 from minisora.metrics.judge import load_judge
@@ -32,7 +32,8 @@ from minisora.metrics.reader import load_reader
 from minisora.metrics.table import run_facts, table
 from minisora.model import MiniSora
 
-SAMPLING = ("steps", "guidance_scale", "guidance_interval", "pag_scale")  # what a source is told
+# What a source is told.
+SAMPLING = ("steps", "guidance_scale", "guidance_interval", "pag_scale", "contrast_scale")
 SHORT_CLIPS = 4  # short prompts and held-out pairs are measured on a quarter of the clips
 
 
@@ -50,6 +51,8 @@ class Settings:
     """Noise levels between which guidance acts."""
     pag_scale: float = PAG_SCALE
     """How much to steady shapes."""
+    contrast_scale: float = CONTRAST_SCALE
+    """How far to go away from what a prompt is easily mistaken for."""
     steps: int = 30
     """Sampler steps."""
     fast: bool = False

@@ -36,7 +36,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout, a
 
 from benchmarks.common import RESULTS, machine, update_results
 from benchmarks.fidelity_report import show_prompts, show_vae
-from minisora.guidance import GUIDANCE_INTERVAL, GUIDANCE_SCALE, PAG_SCALE
+from minisora.guidance import CONTRAST_SCALE, GUIDANCE_INTERVAL, GUIDANCE_SCALE, PAG_SCALE
 from minisora.loading import checkpoint_folder, load
 from minisora.metrics.intervals import mean, share
 from minisora.metrics.reader import DigitReader, accuracy
@@ -81,6 +81,8 @@ class Settings:
     """Noise levels between which guidance acts."""
     pag_scale: float = PAG_SCALE
     """Perturbed-attention guidance; 0 is none."""
+    contrast_scale: float = CONTRAST_SCALE
+    """Contrastive guidance; 0 is none."""
     sampler: str = "dpmpp_2m"
     """euler, heun or dpmpp_2m."""
     best_of: int = 1
@@ -97,8 +99,8 @@ class Settings:
     @property
     def sampling(self) -> dict[str, Any]:
         """What `MiniSora.generate` is told beside the prompt."""
-        names = ("steps", "lag", "guidance_scale", "guidance_interval", "pag_scale", "sampler")
-        return {name: getattr(self, name) for name in names}
+        names = ("steps", "lag", "guidance_scale", "guidance_interval", "pag_scale")
+        return {name: getattr(self, name) for name in (*names, "contrast_scale", "sampler")}
 
 
 def chunks(total: int, size: int) -> Iterator[range]:

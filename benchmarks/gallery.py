@@ -21,7 +21,7 @@ from matplotlib import pyplot
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout, installed or not
 
-from minisora.guidance import GUIDANCE_INTERVAL, GUIDANCE_SCALE, PAG_SCALE
+from minisora.guidance import CONTRAST_SCALE, GUIDANCE_INTERVAL, GUIDANCE_SCALE, PAG_SCALE
 from minisora.loading import load
 from minisora.model import MiniSora
 from minisora.video import VideoClip
@@ -70,6 +70,8 @@ class Settings:
     """Noise levels between which guidance acts."""
     pag_scale: float = PAG_SCALE
     """Perturbed-attention guidance; 0 is none."""
+    contrast_scale: float = CONTRAST_SCALE
+    """Contrastive guidance; 0 is none."""
     sampler: str = "dpmpp_2m"
     """euler, heun or dpmpp_2m."""
     zoom: int = 2
@@ -92,6 +94,7 @@ def generate(model: MiniSora, settings: Settings) -> list[VideoClip]:
             guidance_scale=settings.guidance_scale,
             guidance_interval=settings.guidance_interval,
             pag_scale=settings.pag_scale,
+            contrast_scale=settings.contrast_scale,
             sampler=settings.sampler,
         )
         assert isinstance(clip, VideoClip)

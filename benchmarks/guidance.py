@@ -2,10 +2,11 @@
 
     python benchmarks/guidance.py [CHECKPOINT] [--clips 288]
 
-Classifier-free guidance pulls towards the prompt, perturbed-attention guidance away from broken shapes. The defaults of
-`MiniSora.generate` are chosen by this table, on prompts of their own: those of the benchmarks that judge the
-checkpoint are others. Results go to `benchmarks/results/guidance.json` as they come; rows on file are kept unless
-`--again` is given, as after a new checkpoint.
+Classifier-free guidance pulls towards the prompt, perturbed-attention guidance away from broken shapes, contrastive
+guidance away from what the prompt is easily mistaken for. The defaults of `MiniSora.generate` are chosen by this table,
+on prompts of their own: those of the benchmarks that judge the checkpoint are others. Results go to
+`benchmarks/results/guidance.json` as they come; rows on file are kept unless `--again` is given, as after a new
+checkpoint.
 """
 
 from __future__ import annotations
@@ -30,11 +31,12 @@ from minisora.metrics.reader import load_reader
 from minisora.metrics.table import table
 
 SEED = 9102  # of the world whose prompts are used here and nowhere else
-ROWS = (  # guidance scale, perturbed attention, highest noise level at which both act
-    (1.0, 0.0, 1.0),
-    (4.0, 1.0, 1.0),
-    (4.0, 1.0, 0.95),
-    (4.0, 1.0, 0.9),
+ROWS = (  # guidance scale, perturbed attention, highest noise level at which all act, contrastive guidance
+    (1.0, 0.0, 1.0, 0.0),
+    (4.0, 1.0, 1.0, 0.0),
+    (4.0, 1.0, 0.95, 0.0),
+    (4.0, 1.0, 0.9, 0.0),
+    (4.0, 1.0, 0.95, 2.5),
 )
 
 
@@ -46,8 +48,8 @@ class Settings:
     """A shipped checkpoint or a folder."""
     clips: int = 288
     """Clips a row."""
-    rows: tuple[tuple[float, float, float], ...] = ROWS
-    """guidance_scale, pag_scale and the upper end of guidance_interval."""
+    rows: tuple[tuple[float, float, float, float], ...] = ROWS
+    """guidance_scale, pag_scale, the upper end of guidance_interval, and contrast_scale."""
     fast: bool = False
     """Make clips in bfloat16, see `minisora.load`."""
     again: bool = False
@@ -69,18 +71,22 @@ def main(settings: Settings) -> None:
     }
     rows: dict[str, Any] = {}
     if settings.out.exists() and not settings.again:
-        rows = json.loads(settings.out.read_text())["guidance"]["rows"]
+        before = json.loads(settings.out.read_text())["guidance"]
+        rows = {name: {"fast": before["fast"]} | row for name, row in before["rows"].items()}
     known = suite.known_features(config, judges)
-    for guidance_scale, pag_scale, high in settings.rows:
+    for guidance_scale, pag_scale, high, contrast_scale in settings.rows:
         name = f"guidance {guidance_scale:g}, perturbed attention {pag_scale:g}, up to {high:g}"
+        name += f", contrast {contrast_scale:g}" if contrast_scale else ""
         if name in rows:
             continue
         told: dict[str, Any] = {"guidance_scale": guidance_scale, "pag_scale": pag_scale}
-        told["guidance_interval"] = (GUIDANCE_INTERVAL[0], high)
+        told |= {"guidance_interval": (GUIDANCE_INTERVAL[0], high)}
+        told |= {"contrast_scale": contrast_scale}
         source = suite.generated(model, config, **told)
         for scores in tqdm(suite.score(source, config, judges, reader), total=config.clips):  # noqa: B007
             pass
-        rows[name] = {"source": name, "sampling": told} | suite.report(scores, config, known)
+        about_row = {"source": name, "sampling": told, "fast": settings.fast}
+        rows[name] = about_row | suite.report(scores, config, known)
         print(table(rows[name]), flush=True)
         update_results(settings.out, {"guidance": about | {"rows": rows}})
     print(f"Written to {settings.out}")

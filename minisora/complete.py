@@ -22,7 +22,8 @@ from torch import Tensor
 
 from minisora.flow import add_noise, expand_levels
 from minisora.guidance import GUIDANCE_INTERVAL, GUIDANCE_SCALE, PAG_SCALE, with_history
-from minisora.model import MiniSora, run
+from minisora.model import MiniSora
+from minisora.progress import run
 from minisora.sample import SAMPLERS, Denoiser, frame_schedule, timesteps
 from minisora.vae import VideoVAE
 from minisora.worlds.captions import backwards

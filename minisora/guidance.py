@@ -1,7 +1,8 @@
 """What steadies shapes and motion beside classifier-free guidance, which is `sample.guide`.
 
-Stands on `sample`; `model` uses `steady`, and `complete` `with_history`. Sources: perturbed attention, Ahn et al.
-2403.17377; projection, Sadat et al. 2410.02416; history guidance, Song et al. 2502.06764.
+Stands on `sample`; `model` uses `steady` and `contrast`, and `complete` `with_history`. Sources: perturbed attention,
+Ahn et al. 2403.17377; projection, Sadat et al. 2410.02416; contrastive guidance, Wu and De la Torre 2402.13490;
+history guidance, Song et al. 2502.06764.
 """
 
 import torch
@@ -12,8 +13,10 @@ from minisora.sample import Denoiser, in_interval
 
 # Chosen on prompts of their own, see `benchmarks/guidance.py`. Guidance where nearly all is
 # noise draws digits too large, so it begins a little below (2404.07724).
-GUIDANCE_SCALE, PAG_SCALE = 4.0, 1.0
+GUIDANCE_SCALE, PAG_SCALE, CONTRAST_SCALE = 4.0, 1.0, 2.5
 GUIDANCE_INTERVAL = (0.2, 0.95)
+# How large things are and which belong together is settled early; later contrast would only thin strokes.
+CONTRAST_FROM = 0.5  # lowest level at which contrast acts
 
 
 def steady(
@@ -46,6 +49,33 @@ def steady(
     share = (away * x_cond).sum(dim=1, keepdim=True) / power
     steadied = x_guided + scale * (away - share * x_cond)
     return torch.where(expand_levels(in_interval(levels, interval), x_guided), steadied, x_guided)
+
+
+def contrast(
+    x_guided: Tensor,
+    x_prompt: Tensor,
+    x_negative: Tensor,
+    levels: Tensor,
+    scale: float,
+    interval: tuple[float, float] = (0.0, 1.0),
+) -> Tensor:
+    """Go away from what another prompt says: `x_guided + scale (x_prompt - x_negative)`.
+
+    Classifier-free guidance makes all that a prompt says stronger at once. A negative prompt that differs from it in
+    few words singles out what these say, and everything else cancels: both draw strokes as bright at the same place.
+
+    Args:
+        x_guided: what to change, (B, Z, t, h, w).
+        x_prompt, x_negative: predictions with the prompt and with the negative one, of the same shape.
+        levels: noise levels (B, t).
+        scale: 0 leaves x_guided as it is.
+        interval: levels (low, high) to act at, both included; frames outside keep x_guided exactly.
+
+    Returns:
+        Changed prediction of the same shape.
+    """
+    changed = x_guided + scale * (x_prompt - x_negative)
+    return torch.where(expand_levels(in_interval(levels, interval), x_guided), changed, x_guided)
 
 
 def with_history(denoise: Denoiser, context_noise: float, scale: float) -> Denoiser:

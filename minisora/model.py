@@ -14,26 +14,19 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 import torch
 from torch import Tensor, nn
 
-from minisora import grids
+from minisora import grids, guidance
 from minisora.checkpoint import save_weights
 from minisora.config import ClipSize
 from minisora.expand import Expander, load_expander
 from minisora.flow import token_shift
-from minisora.guidance import GUIDANCE_INTERVAL, GUIDANCE_SCALE, PAG_SCALE, steady
 from minisora.network import ModelConfig, TextToLatent
-from minisora.patches import pack, token_grid, unpack
+from minisora.patches import token_grid
 from minisora.precision import autocast
+from minisora.progress import run
 from minisora.rope import RopeScaling
-from minisora.sample import (
-    SAMPLERS,
-    Denoiser,
-    Progress,
-    guide,
-    in_interval,
-    pyramid_schedule,
-    timesteps,
-)
+from minisora.sample import SAMPLERS, Denoiser, guide, in_interval, pyramid_schedule, timesteps
 from minisora.vae import VideoVAE
+from minisora.worlds.misreading import misread
 
 if TYPE_CHECKING:
     from minisora.video import VideoClip
@@ -78,9 +71,11 @@ class MiniSora(nn.Module):
         draft_level: float = grids.DRAFT_LEVEL,
         seed: int = 0,
         steps: int = 30,
-        guidance_scale: float = GUIDANCE_SCALE,
-        guidance_interval: tuple[float, float] = GUIDANCE_INTERVAL,
-        pag_scale: float = PAG_SCALE,
+        guidance_scale: float = guidance.GUIDANCE_SCALE,
+        guidance_interval: tuple[float, float] = guidance.GUIDANCE_INTERVAL,
+        pag_scale: float = guidance.PAG_SCALE,
+        contrast_scale: float = guidance.CONTRAST_SCALE,
+        negative_prompt: str | None = None,
         sampler: str = "dpmpp_2m",
         lag: int = 0,
         expand: bool = False,
@@ -100,9 +95,13 @@ class MiniSora(nn.Module):
             seed: clip i of a batch uses seed + i, so each can be made again alone.
             steps: sampler steps that each latent frame passes through, 1 or more.
             guidance_scale: 1 follows the prompt as trained; higher follows it more closely, with less variety.
-            guidance_interval: noise levels between which guidance of both kinds acts (2404.07724).
+            guidance_interval: noise levels between which guidance of all kinds acts (2404.07724).
             pag_scale: perturbed-attention guidance (2403.17377): how far to go away from what the network guesses
-                while its middle blocks are blind to other tokens. Steadies shapes; 0 saves a third of the time.
+                while its middle blocks are blind to other tokens. Steadies shapes; 0 saves a quarter of the time.
+            contrast_scale: contrastive guidance (2402.13490): how far to go away from the negative prompt, at noise
+                levels of `guidance.CONTRAST_FROM` and above.
+            negative_prompt: what the clips shall not be; None for what each prompt is easily mistaken for
+                (`worlds.misreading.misread`), and a prompt that is not takes no more time.
             sampler: "euler", "heun" or "dpmpp_2m".
             lag: steps by which a latent frame starts after the one before it, so that it can follow a cleaner
                 one: 0 makes all at once, `steps` one after the other. The network runs for `steps` plus `lag`
@@ -124,21 +123,19 @@ class MiniSora(nn.Module):
         from minisora.video import VideoClip  # here, because training needs no PyAV
 
         prompts = [prompt] if isinstance(prompt, str) else list(prompt)
-        self._check(prompts, frames, size, draft, draft_level, sampler)
+        self._check(prompts, negative_prompt, frames, size, draft, draft_level, sampler)
         prompts = self.expand(prompts, frames=frames, seed=seed) if expand else prompts
-
-        def start(size: Size, like: Size | None = None) -> tuple[Tensor, Tensor]:
-            z = torch.stack([self.noise(frames, size, seed + i, like) for i in range(len(prompts))])
-            return z, timesteps(steps, self.shift(z.shape[2:]), device=self.device)
+        scales = (guidance_scale, guidance_interval, scaling, pag_scale, contrast_scale)
+        denoise = self.denoiser(prompts, *scales, negative_prompt)
 
         def make(z: Tensor, times: Tensor) -> Tensor:
             schedule = pyramid_schedule(times, z.shape[2], lag)
             return run(SAMPLERS[sampler](denoise, z, schedule), len(schedule) - 1, progress)
 
-        denoise = self.denoiser(prompts, guidance_scale, guidance_interval, scaling, pag_scale)
-        z, times = start(size, draft)
+        z, times = self._start(len(prompts), frames, size, seed, steps, draft)
         if draft is not None and draft_level < 1:
-            z, times = grids.continue_draft(make(*start(draft)), z, times, draft_level)
+            small = make(*self._start(len(prompts), frames, draft, seed, steps))
+            z, times = grids.continue_draft(small, z, times, draft_level)
         videos = self.pixels(make(z, times))
         clips = [VideoClip(v, self.config.fps, p) for v, p in zip(videos, prompts, strict=True)]
         return clips[0] if isinstance(prompt, str) else clips
@@ -184,6 +181,13 @@ class MiniSora(nn.Module):
             noise = grids.enlarge_noise(noise, (height, width), generator)
         return noise.to(self.device)
 
+    def _start(
+        self, clips: int, frames: int, size: Size, seed: int, steps: int, draft: Size | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Noise (B, Z, t, h, w), and the levels that clips of that size pass through."""
+        z = torch.stack([self.noise(frames, size, seed + i, draft) for i in range(clips)])
+        return z, timesteps(steps, self.shift(z.shape[2:]), device=self.device)
+
     def rope_scaling(self, kind: Literal["interpolate", "ntk"]) -> RopeScaling:
         """RoPE scaled to the longest side of each kind that the model was trained on.
 
@@ -212,41 +216,54 @@ class MiniSora(nn.Module):
         interval: tuple[float, float] = (0.0, 1.0),
         scaling: RopeScaling | Literal["interpolate", "ntk"] | None = None,
         pag_scale: float = 0.0,
+        contrast_scale: float = 0.0,
+        negative_prompt: str | None = None,
     ) -> Denoiser:
         """The network as a function (z (B, Z, t, h, w), levels (B, t)) -> x_hat, guided by prompts, one a clip.
 
-        With guidance the prompted and the unprompted clips go through the network in one packed sequence.
-        Each prompt keeps the length it was trained at, so a clip does not depend on the rest of its batch.
+        With guidance the prompted and the unprompted clips go through the network in one packed sequence; in another
+        go those that have a negative prompt, see `generate`. Each prompt keeps the length it was trained at, so a
+        clip does not depend on the rest of its batch.
         """
-        ids = [text.to(self.device) for text in self.net.tokenize(prompts)]
-        empty = [text.to(self.device) for text in self.net.tokenize([""] * len(prompts))]
+        ids, empty = self._ids(prompts), self._ids([""] * len(prompts))
         rope = self.rope_scaling(scaling) if isinstance(scaling, str) else scaling
+        negative = [misread(p) if negative_prompt is None else negative_prompt for p in prompts]
+        differ = [i for i, p in enumerate(prompts) if contrast_scale and negative[i] != p]
+        others = self._ids([negative[i] for i in differ])
+        early = (max(interval[0], guidance.CONTRAST_FROM), interval[1])
 
-        def run(z: Tensor, levels: Tensor, texts: list[Tensor], blind: bool = False) -> Tensor:
-            packed = pack(list(z), texts, self.config.dit.patch)
-            frames = packed.frames(list(levels))
+        def predict(z: Tensor, levels: Tensor, texts: list[Tensor], blind: bool = False) -> Tensor:
             with autocast(self.device, self.fast):
-                out = self.net(packed.tokens, frames, packed.text_ids, packed.layout, rope, blind)
-            return torch.stack(unpack(out.float(), packed))  # B Z t h w
+                return self.net.guess(z, levels, texts, rope, blind)
 
         def denoise(z: Tensor, levels: Tensor) -> Tensor:
             inside = in_interval(levels, interval).any()
             if guidance_scale == 1.0 or not inside:
-                x_prompt = x_guided = run(z, levels, ids)
+                x_prompt = x_guided = predict(z, levels, ids)
             else:
-                both = run(torch.cat([z, z]), torch.cat([levels, levels]), ids + empty)
+                both = predict(torch.cat([z, z]), torch.cat([levels, levels]), ids + empty)
                 x_prompt, x_empty = both.chunk(2)
                 x_guided = guide(x_prompt, x_empty, levels, guidance_scale, interval)
+            if differ and in_interval(levels, early).any():
+                x_other = x_prompt.clone()
+                x_other[differ] = predict(z[differ], levels[differ], others)
+                away = (x_prompt, x_other, levels, contrast_scale, early)
+                x_guided = guidance.contrast(x_guided, *away)
             if pag_scale == 0.0 or not inside:
                 return x_guided
-            x_blind = run(z, levels, ids, blind=True)
-            return steady(x_guided, x_prompt, x_blind, levels, pag_scale, interval)
+            x_blind = predict(z, levels, ids, blind=True)
+            return guidance.steady(x_guided, x_prompt, x_blind, levels, pag_scale, interval)
 
         return denoise
+
+    def _ids(self, texts: Sequence[str]) -> list[Tensor]:
+        """What the network reads of each text."""
+        return [ids.to(self.device) for ids in self.net.tokenize(texts)] if texts else []
 
     def _check(
         self,
         prompts: Sequence[str],
+        negative_prompt: str | None,
         frames: int,
         size: Size,
         draft: Size | None,
@@ -263,7 +280,7 @@ class MiniSora(nn.Module):
         grids.check_frames(frames, vae.temporal)
         if draft is not None:
             grids.check_draft(draft, size, units, draft_level)
-        self.net.warn_of_unknown_words(prompts)
+        self.net.warn_of_unknown_words([*prompts, negative_prompt or ""])
 
     def save(self, folder: str | Path, dtype: torch.dtype | None = None, **facts: Any) -> None:
         """Write `vae.safetensors` and `generator.safetensors` to `folder`, each with the config inside.
@@ -277,22 +294,3 @@ class MiniSora(nn.Module):
             save_weights(
                 Path(folder) / f"{name}.safetensors", part.state_dict(), config, dtype=dtype
             )
-
-
-def run(rounds: Progress, total: int, progress: bool | Callable[[Tensor], None]) -> Tensor:
-    """Run a sampler to its end and return the last latents.
-
-    Args:
-        rounds: what a sampler yields.
-        total: its steps.
-        progress: True shows a bar; a function is called with the present guess after each step.
-    """
-    if progress is True:
-        from tqdm.auto import tqdm
-
-        rounds = iter(tqdm(rounds, total=total, desc="denoise", leave=False))
-    with torch.inference_mode():
-        for latent, guess in rounds:  # noqa: B007
-            if callable(progress):
-                progress(guess)
-    return latent

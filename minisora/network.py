@@ -11,12 +11,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
+import torch
 from torch import Tensor, nn
 
 from minisora.config import VAEConfig
 from minisora.dit import Block, DiT, DiTConfig
 from minisora.flow import FlowConfig
-from minisora.patches import Layout
+from minisora.patches import Layout, pack, unpack
 from minisora.rope import RopeScaling
 from minisora.text import TextConfig, TextEncoder, Tokenizer
 
@@ -91,6 +92,20 @@ class TextToLatent(nn.Module):
         """
         text = self.text.forward_packed(text_ids, layout)
         return self.dit(tokens, levels, text, layout, scaling, blind)
+
+    def guess(
+        self,
+        z: Tensor,
+        levels: Tensor,
+        texts: Sequence[Tensor],
+        scaling: RopeScaling | None = None,
+        blind: bool = False,
+    ) -> Tensor:
+        """Clean latents (B, Z, t, h, w) from noisy ones, levels (B, t) and one text a clip, as ids; see `forward`."""
+        packed = pack(list(z), list(texts), self.dit.config.patch)
+        frames = packed.frames(list(levels))
+        out = self(packed.tokens, frames, packed.text_ids, packed.layout, scaling, blind)
+        return torch.stack(unpack(out.float(), packed))
 
 
 def deepen(net: TextToLatent, blocks: int) -> TextToLatent:

@@ -83,7 +83,8 @@ def table() -> str:
     note = (
         f"{fidelity['test']['clips']} one-digit clips of each kind, detailed prompts; {sampling['sampler']}, "
         f"{sampling['steps']} steps a latent frame, lag {sampling['lag']}, guidance {sampling['guidance_scale']}, "
-        f"perturbed attention {sampling['pag_scale']}, both up to level {sampling['guidance_interval'][1]:g}. "
+        f"perturbed attention {sampling['pag_scale']}, contrast {sampling.get('contrast_scale', 0.0)}, all up to "
+        f"level {sampling['guidance_interval'][1]:g}. "
         f"Best of several: chosen by the captioner (`minisora.rerank`). "
         f"In brackets: 95 % intervals. The reader is an independent classifier that reads "
         f"{fidelity['reader_on_real_test_digits']:.1%} of real test digits. "
@@ -107,12 +108,14 @@ def guidance_table(facts: dict[str, Any]) -> str:
         [
             *(f"{row['sampling'][key]:g}" for key in ("guidance_scale", "pag_scale")),
             f"{row['sampling']['guidance_interval'][1]:g}",
+            f"{row['sampling'].get('contrast_scale', 0.0):g}",
             *(f"{row['fidelity'][name]['value']:.1%}" for name in names),
             "{value:.3f} ({low:.3f} to {high:.3f})".format(**row["distance"]["judge 0"]["kernel"]),
         ]
         for row in sorted(part["rows"].values(), key=lambda row: tuple(row["sampling"].values()))
     ]
-    head = ["guidance", "perturbed attention", "up to level", *names, "kernel distance, judge 0"]
+    head = ["guidance", "perturbed attention", "up to level", "contrast", *names]
+    head.append("kernel distance, judge 0")
     note = (
         f"{part['clips']} clips a row, of one or two digits, from prompts that judge nothing else."
     )

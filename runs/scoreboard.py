@@ -100,10 +100,10 @@ def evaluation(facts: dict[str, Any]) -> str:
         for key, title in PHYSICS.items()
     ]
     note = (
-        f"{first['config']['clips']} clips a row (held-out pairs and short prompts: a quarter), "
-        "95 % intervals in brackets, "
-        f"{first['sampling']['steps']} steps, guidance {first['sampling']['guidance_scale']}, "
-        f"perturbed attention {first['sampling']['pag_scale']}, both up to level "
+        f"{first['config']['clips']} clips a row (held-out pairs and short prompts: a quarter), 95 % intervals in "
+        f"brackets, {first['sampling']['steps']} steps, guidance {first['sampling']['guidance_scale']}, "
+        f"perturbed attention {first['sampling']['pag_scale']}, "
+        f"contrast {first['sampling'].get('contrast_scale', 0.0)}, all up to level "
         f"{first['sampling']['guidance_interval'][1]:g}. Short prompts: only what they state counts."
     )  # fmt: skip
     return "\n\n".join(

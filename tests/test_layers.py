@@ -26,7 +26,7 @@ LAYERS = (
     ("expand",),
     ("dit",),
     ("flow",),
-    ("sample", "grids", "guidance"),
+    ("sample", "grids", "guidance", "progress"),
     ("network", "presets"),
     ("hf_text",),
     ("train", "objectives"),

@@ -173,4 +173,4 @@ def test_long_clips_on_the_command_line(
     assert status == 0 and "21 frames" in output and out.exists()
     if how == "roll-out":
         result = run(*base, "--frames", 21, "--long", how, "--lag", 2, "-o", out)
-        assert_one_sentence(result, "takes none of --lag, --draft and --best-of")
+        assert_one_sentence(result, "takes none of --lag, --draft, --best-of, --contrast-scale and")

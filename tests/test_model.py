@@ -171,6 +171,46 @@ def test_perturbed_attention_guidance_is_its_formula(model: MiniSora) -> None:
     assert_close(found, wanted)
 
 
+def test_contrastive_guidance_is_its_formula(model: MiniSora) -> None:
+    """Beside classifier-free guidance, x_empty + w (x - x_empty) + c (x - x_negative)."""
+    z = model.noise(9, (32, 32), 3)[None]
+    levels = torch.tensor([[0.1, 0.4, 0.9]])  # the first lies outside the interval
+    seen, empty, negative = (
+        model.denoiser([text])(z, levels) for text in (PROMPTS[1], "", PROMPTS[0])
+    )
+    wanted = empty + 3.0 * (seen - empty)
+    wanted[:, :, 2] += 1.5 * (seen - negative)[:, :, 2]  # contrast acts early alone
+    wanted[:, :, 0] = seen[:, :, 0]
+    how = {"contrast_scale": 1.5, "negative_prompt": PROMPTS[0]}
+    found = model.denoiser([PROMPTS[1]], 3.0, (0.3, 1.0), **how)(z, levels)  # type: ignore[arg-type]
+    assert (seen - negative).abs().max() > 0.01
+    assert_close(found, wanted)
+
+
+def test_by_default_a_clip_keeps_away_from_its_prompt_misread(model: MiniSora) -> None:
+    prompt, other = "a small red 3", "a medium red 3"
+    usual = make(model, prompt, steps=6).video
+    assert usual.equal(make(model, prompt, steps=6, negative_prompt=other).video)
+    assert usual.equal(make(model, prompt, steps=6, contrast_scale=2.5).video)
+    assert not usual.equal(make(model, prompt, steps=6, contrast_scale=0.0).video)
+    assert not usual.equal(make(model, prompt, steps=6, negative_prompt="a small blue 3").video)
+
+
+def test_a_prompt_that_is_hard_to_misread_costs_nothing_and_changes_nothing(
+    model: MiniSora,
+) -> None:
+    alone = make(model, "a red 3").video
+    assert alone.equal(make(model, "a red 3", contrast_scale=0.0).video)
+    both = model.generate(["a red 3", "a small blue 5"], frames=5, size=(32, 32), steps=2)
+    one = model.generate(["a red 3"], frames=5, size=(32, 32), steps=2)
+    assert_close(both[0].video, one[0].video)
+
+
+def test_unknown_words_of_a_negative_prompt_are_told(model: MiniSora) -> None:
+    with pytest.warns(UserWarning, match="dragon"):
+        make(model, "a red 3", negative_prompt="a dragon")
+
+
 def test_the_shift_grows_with_the_clip_as_in_training(model: MiniSora) -> None:
     from minisora.flow import token_shift
 
