@@ -27,6 +27,11 @@ def percent(figure: dict[str, float]) -> str:
     return f"{figure['value']:.1%} ({figure['low']:.1%} to {figure['high']:.1%})"
 
 
+def contrast_of(section: dict[str, Any]) -> float:
+    """How strong contrastive guidance was; none where it did not exist yet."""
+    return float(section["sampling"].get("contrast_scale", 0.0))
+
+
 def fidelity_rows(facts: dict[str, Any]) -> list[tuple[str, str, str]]:
     """(what, measured, the same on real clips) from fidelity.json."""
     vae, rows = facts["vae"], []
@@ -49,6 +54,8 @@ def fidelity_rows(facts: dict[str, Any]) -> list[tuple[str, str, str]]:
         if section in facts:
             kind = section.removesuffix("_best")
             titles[section] = f"{titles[kind]}, best of {facts[section]['best_of']}"
+            if contrast_of(facts[kind]) and not contrast_of(facts[section]):
+                titles[section] += " (sampled without contrast)"
     for section, title in titles.items():
         part = facts[section]
         for key, name in names.items():
@@ -83,7 +90,7 @@ def table() -> str:
     note = (
         f"{fidelity['test']['clips']} one-digit clips of each kind, detailed prompts; {sampling['sampler']}, "
         f"{sampling['steps']} steps a latent frame, lag {sampling['lag']}, guidance {sampling['guidance_scale']}, "
-        f"perturbed attention {sampling['pag_scale']}, contrast {sampling.get('contrast_scale', 0.0)}, all up to "
+        f"perturbed attention {sampling['pag_scale']}, contrast {contrast_of(fidelity['test'])}, all up to "
         f"level {sampling['guidance_interval'][1]:g}. "
         f"Best of several: chosen by the captioner (`minisora.rerank`). "
         f"In brackets: 95 % intervals. The reader is an independent classifier that reads "
@@ -108,7 +115,7 @@ def guidance_table(facts: dict[str, Any]) -> str:
         [
             *(f"{row['sampling'][key]:g}" for key in ("guidance_scale", "pag_scale")),
             f"{row['sampling']['guidance_interval'][1]:g}",
-            f"{row['sampling'].get('contrast_scale', 0.0):g}",
+            f"{contrast_of(row):g}",
             *(f"{row['fidelity'][name]['value']:.1%}" for name in names),
             "{value:.3f} ({low:.3f} to {high:.3f})".format(**row["distance"]["judge 0"]["kernel"]),
         ]

@@ -43,6 +43,21 @@ def test_generate_writes_a_clip_and_says_where(run: Run, checkpoint: Path, tmp_p
     torch.testing.assert_close(video, wanted.video, rtol=0, atol=0.01)
 
 
+def test_generate_keeps_away_from_a_negative_prompt(
+    run: Run, checkpoint: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "image.png"
+    small = ("--frames", 1, "--size", "32x32", "--steps", 6, "--checkpoint", checkpoint)
+    told = ("--negative-prompt", "a blue 3", "--contrast-scale", 1.5)
+    assert run("generate", "a red 3", "-o", out, *small, *told)[0] == 0
+    how = {"frames": 1, "size": (32, 32), "steps": 6}
+    model = load(checkpoint)
+    wanted = model.generate("a red 3", negative_prompt="a blue 3", contrast_scale=1.5, **how).video
+    found, plain = read_video(out).video, model.generate("a red 3", **how).video
+    torch.testing.assert_close(found, wanted, rtol=0, atol=0.01)
+    assert (found - plain).abs().max() > 0.01
+
+
 def test_generate_tells_of_unknown_words_in_one_line(
     run: Run, checkpoint: Path, tmp_path: Path
 ) -> None:

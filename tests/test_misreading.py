@@ -1,4 +1,4 @@
-"""What a prompt is mistaken for: true of another clip, and of none but a neighbour."""
+"""What a prompt is mistaken for: true of another clip, and of none but a neighbor."""
 
 from __future__ import annotations
 

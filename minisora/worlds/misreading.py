@@ -1,7 +1,7 @@
-"""What a prompt is easily mistaken for: its neighbour in words, which contrastive guidance keeps away from.
+"""What a prompt is easily mistaken for: its neighbor in words, which contrastive guidance keeps away from.
 
 A generator confuses what differs little: how large a digit is, and in which of two digits which name and which motion
-belong. So the neighbour has every digit a size larger (guidance draws them too large), and of two digits the names and
+belong. So the neighbor has every digit a size larger (guidance draws them too large), and of two digits the names and
 the motions exchanged. Colors stay, as they say which digit is meant.
 """
 
