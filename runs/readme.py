@@ -116,12 +116,13 @@ def guidance_table(facts: dict[str, Any]) -> str:
             *(f"{row['sampling'][key]:g}" for key in ("guidance_scale", "pag_scale")),
             f"{row['sampling']['guidance_interval'][1]:g}",
             f"{contrast_of(row):g}",
+            "bfloat16" if row["fast"] else "float32",
             *(f"{row['fidelity'][name]['value']:.1%}" for name in names),
             "{value:.3f} ({low:.3f} to {high:.3f})".format(**row["distance"]["judge 0"]["kernel"]),
         ]
         for row in sorted(part["rows"].values(), key=lambda row: tuple(row["sampling"].values()))
     ]
-    head = ["guidance", "perturbed attention", "up to level", "contrast", *names]
+    head = ["guidance", "perturbed attention", "up to level", "contrast", "in", *names]
     head.append("kernel distance, judge 0")
     note = (
         f"{part['clips']} clips a row, of one or two digits, from prompts that judge nothing else."
