@@ -15,7 +15,7 @@ from minisora.sample import Denoiser, in_interval
 # noise draws digits too large, so it begins a little below (2404.07724).
 GUIDANCE_SCALE, PAG_SCALE, CONTRAST_SCALE = 4.0, 1.0, 2.5
 GUIDANCE_INTERVAL = (0.2, 0.95)
-# How large things are and which belong together is settled early; later contrast would only thin strokes.
+# How large things are and which belong together is settled early, so contrast saves its passes later.
 CONTRAST_FROM = 0.5  # lowest level at which contrast acts
 
 
