@@ -38,10 +38,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout
 from benchmarks.common import RESULTS, machine, update_results
 from benchmarks.lab import DIGITS, GUIDANCE
 from benchmarks.recaptioning_report import PROMPTS, pooled, wrong_by_attribute
-from minisora.caption import FILES, Style, VideoCaptioner, read_captioner
+from minisora.caption import FILES, Style, open_captioner
 from minisora.config import TrainConfig
 from minisora.expand import Expander, load_expander
-from minisora.latents import LatentDataset, build_latents, fingerprint
+from minisora.latents import LatentDataset, build_latents
 from minisora.loading import load
 from minisora.metrics.captions import caption_figures, mark_caption
 from minisora.metrics.distance import kernel_distance
@@ -93,7 +93,7 @@ class Settings:
     """Generators trained on alt-text, short and detailed captions."""
 
     checkpoint: str = "moving-mnist"
-    """Whose VAE encodes the clips; the captioners must have been trained on it."""
+    """Whose VAE encodes the clips."""
     captioner: Path = Path("outputs/captioner")
     """Folder of both captioners, from `minisora train-captioner`."""
     expander: Path = Path("outputs/expander")
@@ -163,10 +163,8 @@ def describe_all(model: MiniSora, settings: Settings) -> dict[Style, Path]:
         for shard in first.glob("*.safetensors"):
             if not (folder / shard.name).exists():
                 shutil.copy2(shard, folder / shard.name)
-        captioner, trained_on = read_captioner(settings.captioner / FILES[style])  # type: ignore[index]
-        if trained_on != fingerprint(model.vae):
-            raise ValueError(f"{settings.captioner} was trained on another VAE; train it again.")
-        describer = VideoCaptioner(model.vae, captioner, detailed=style == "detailed")
+        path = settings.captioner / FILES[style]  # type: ignore[index]
+        describer = open_captioner(path, model.vae, detailed=style == "detailed")
         with tqdm(desc=f"{style} captions", total=settings.latents) as bar:
             for done, _ in recaption(folder, describer, style=style):  # type: ignore[arg-type]
                 bar.update(done - bar.n)

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,9 +31,8 @@ from tqdm.auto import tqdm
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout
 
 from benchmarks.common import RESULTS, machine, update_results
-from minisora.caption import FILES, VideoCaptioner, read_captioner
+from minisora.caption import FILES, VideoCaptioner, open_captioner
 from minisora.expand import Expander, load_expander
-from minisora.latents import fingerprint
 from minisora.loading import load
 from minisora.metrics import suite
 from minisora.metrics.captions import agreement, caption_figures, mark_caption
@@ -169,10 +168,7 @@ def expansion_figures(model: MiniSora, count: int) -> dict[str, Any]:
 def main(settings: Settings) -> None:
     """Measure what is asked, print, and write each section as it comes."""
     model = load(settings.checkpoint, fast=settings.fast)
-    captioner, trained_on = read_captioner(settings.captioner / FILES["detailed"])
-    if trained_on != fingerprint(model.vae):
-        raise ValueError(f"{settings.captioner} was trained on another VAE; train it again.")
-    describer = VideoCaptioner(model.vae, captioner, detailed=True)
+    describer = open_captioner(settings.captioner / FILES["detailed"], model.vae, detailed=True)
 
     def save(**section: Any) -> None:
         about = {"clips": settings.clips, "fast": settings.fast, "machine": machine()}
@@ -185,7 +181,7 @@ def main(settings: Settings) -> None:
             row = {k: v["right"]["value"] for k, v in figures.items() if k != "all"}
             print(named(size), ", ".join(f"{k} {v:.1%}" for k, v in row.items() if v is not None))
             found[named(size)] = figures
-        free = VideoCaptioner(model.vae, captioner)  # not held to the form of a caption
+        free = replace(describer, detailed=False)  # not held to the form of a caption
         unheld, _ = captioner_figures(free, SIZES[0], settings.clips)
         save(captioner=found, by_digits=by_digits, free=unheld)
     if "expander" in settings.what:

@@ -156,10 +156,8 @@ def show(items: Iterator[Any], total: int, title: str) -> Iterator[Any]:
 class TrainCaptioner:
     """Train the captioner: alt-text, then short captions, then detailed ones. Run again to resume."""
 
-    checkpoint: str = "moving-mnist"
-    """Whose VAE encodes the clips: a shipped checkpoint or a folder."""
     out: Out = Path("outputs/captioner")
-    """Folder for latents, training states, logs and the finished captioners."""
+    """Folder for training states, logs and the finished captioners."""
     device: str = "auto"
     """auto, cpu, cuda or mps."""
 
@@ -170,7 +168,7 @@ class TrainCaptioner:
         from minisora.train_captioner import train_captioner
 
         device = pick_device(self.device)
-        train_captioner(CAPTIONER, self.checkpoint, self.out, device, show)
+        train_captioner(CAPTIONER, self.out, device, show)
         made = ", ".join(str(self.out / name) for name in FILES.values())
         print(f"Done: {made}. Copy them into the checkpoint's folder to use them.")
 

@@ -83,6 +83,7 @@ class TrainConfig:
         clip_norm: gradients longer than this are shortened to it.
         ema_gamma: power of the weight average, `optim.PowerEMA`.
         muon: train hidden matrices with Muon.
+        muon_convs: and hidden convolutions, each as one matrix.
         seed: every random number of step n comes from (seed, n), so a resumed run needs no generator state.
         checkpoint_every: steps between checkpoints.
     """
@@ -96,6 +97,7 @@ class TrainConfig:
     clip_norm: float = 1.0
     ema_gamma: float = 6.94
     muon: bool = True
+    muon_convs: bool = False
     seed: int = 0
     checkpoint_every: int = 250
 

@@ -15,7 +15,7 @@ import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, Protocol, Self, TypeVar
 
 import numpy as np
 import torch
@@ -122,32 +122,38 @@ class LatentGroup:
         picks = torch.randint(len(self.scenes), (count,), generator=generator)
         return self.latents[picks].float(), [self.scenes[i] for i in picks.tolist()]
 
+    def first(self, count: int) -> LatentGroup:
+        """Its first `count` clips, which share its memory."""
+        return LatentGroup(self.latents[:count], self.scenes[:count])
 
-class LatentDataset:
-    """Cached latents of a mix of sizes; every batch holds all sizes in their shares.
+
+class Group(Protocol):
+    """Clips of one size."""
+
+    def draw(self, count: int, generator: torch.Generator) -> tuple[Tensor, list[Scene]]:
+        """`count` random clips: what is learned from, (count, C, t, h, w), and the facts of each."""
+
+    def first(self, count: int) -> Self:
+        """Its first `count` clips alone."""
+
+
+G = TypeVar("G", bound=Group)
+
+
+class MixedDataset(Generic[G]):
+    """Clips of a mix of sizes; every batch holds all sizes in their shares.
 
     Args:
-        folder: shards written by `build_latents`.
+        groups: the clips of each size.
         mix: sizes and their shares of a batch.
         write: writes the captions; by default the world does, true and in new words each time.
-
-    Raises:
-        FileNotFoundError: if a size of the mix has no shard.
     """
 
-    write: Writer | None = None
-
-    def __init__(self, folder: Path, mix: Sequence[MixEntry], write: Writer | None = None) -> None:
-        self.write = write
-        self.groups: dict[ClipSize, LatentGroup] = {}
+    def __init__(
+        self, groups: dict[ClipSize, G], mix: Sequence[MixEntry], write: Writer | None = None
+    ) -> None:
+        self.groups, self.write = groups, write
         self.shares = [entry.share / sum(e.share for e in mix) for entry in mix]
-        for entry in mix:
-            paths = sorted(folder.glob(f"{entry.size}-*.safetensors"))
-            if not paths:
-                raise FileNotFoundError(
-                    f"No latents of size {entry.size} in {folder}; build them first."
-                )
-            self.groups[entry.size] = read_group(paths)
 
     def counts(self, batch: int, generator: torch.Generator) -> list[int]:
         """How many of `batch` clips have each size: the shares, rounded at random, in sum `batch`."""
@@ -168,19 +174,42 @@ class LatentDataset:
             dropped: share of captions left empty, which trains the unconditional model for guidance.
 
         Returns:
-            latents, a list of (Z, t, h, w), and as many captions.
+            clips, a list of (C, t, h, w), and as many captions.
         """
-        latents: list[Tensor] = []
+        clips: list[Tensor] = []
         texts: list[str] = []
         rng = np.random.default_rng(int(torch.randint(2**62, (), generator=generator)))
         write = self.write or caption
         for group, count in zip(self.groups.values(), self.counts(batch, generator), strict=True):
             z, scenes = group.draw(count, generator)
-            latents += list(z)
+            clips += list(z)
             for scene in scenes:
                 level: Level = "detailed" if rng.random() < detailed else "short"
                 texts.append("" if rng.random() < dropped else write(scene, level, rng))
-        return latents, texts
+        return clips, texts
+
+
+class LatentDataset(MixedDataset[LatentGroup]):
+    """Cached latents (Z, t, h, w) of a mix of sizes.
+
+    Args:
+        folder: shards written by `build_latents`.
+        mix, write: see `MixedDataset`.
+
+    Raises:
+        FileNotFoundError: if a size of the mix has no shard.
+    """
+
+    def __init__(self, folder: Path, mix: Sequence[MixEntry], write: Writer | None = None) -> None:
+        groups: dict[ClipSize, LatentGroup] = {}
+        for entry in mix:
+            paths = sorted(folder.glob(f"{entry.size}-*.safetensors"))
+            if not paths:
+                raise FileNotFoundError(
+                    f"No latents of size {entry.size} in {folder}; build them first."
+                )
+            groups[entry.size] = read_group(paths)
+        super().__init__(groups, mix, write)
 
 
 def read_group(paths: list[Path]) -> LatentGroup:

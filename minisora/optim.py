@@ -41,7 +41,7 @@ class Muon(torch.optim.Optimizer):
     """Momentum whose update is orthogonalised: every direction of a weight matrix learns at one pace.
 
     Args:
-        params: matrices (rows, columns).
+        params: matrices (rows, columns), or convolutions, whose rows are their outputs.
         lr: step size, in AdamW's units: the update is scaled to AdamW's usual root mean square (2502.16982).
         momentum: of the Nesterov average of gradients.
         weight_decay: decoupled, as in AdamW.
@@ -69,10 +69,11 @@ class Muon(torch.optim.Optimizer):
                     by_shape[p.shape].append(p)
             for shape, params in by_shape.items():
                 updates = torch.stack([self._momentum(p, group["momentum"]) for p in params])
-                updates = orthogonalize(updates, dtype=self.dtype)
-                scale = group["lr"] * 0.2 * max(shape) ** 0.5
+                updates = orthogonalize(updates.flatten(2), dtype=self.dtype)
+                scale = group["lr"] * 0.2 * max(updates.shape[1:]) ** 0.5
                 for p, update in zip(params, updates, strict=True):
-                    p.mul_(1.0 - group["lr"] * group["weight_decay"]).add_(update, alpha=-scale)
+                    p.mul_(1.0 - group["lr"] * group["weight_decay"])
+                    p.add_(update.view(shape), alpha=-scale)
 
     def _momentum(self, p: nn.Parameter, beta: float) -> Tensor:
         assert p.grad is not None
@@ -84,7 +85,7 @@ class Muon(torch.optim.Optimizer):
 
 
 def make_optimizers(
-    module: nn.Module, lr: float, weight_decay: float, muon: bool
+    module: nn.Module, lr: float, weight_decay: float, muon: bool, convs: bool = False
 ) -> list[torch.optim.Optimizer]:
     """Muon for the 2-D weights inside blocks, AdamW for everything else (vectors, convolutions, both ends).
 
@@ -93,6 +94,7 @@ def make_optimizers(
         lr: peak step size of both.
         weight_decay: decoupled decay of the matrices; vectors are not decayed.
         muon: False gives all parameters to AdamW.
+        convs: the convolutions inside blocks are for Muon, too.
     """
     hidden: list[nn.Parameter] = []
     matrices: list[nn.Parameter] = []
@@ -102,7 +104,7 @@ def make_optimizers(
             continue
         if p.ndim < 2 or not name.endswith("weight"):
             vectors.append(p)
-        elif muon and p.ndim == 2 and ("blocks." in name or "stages." in name):
+        elif muon and (p.ndim == 2 or convs) and ("blocks." in name or "stages." in name):
             hidden.append(p)
         else:
             matrices.append(p)

@@ -139,7 +139,7 @@ def _describe_shard(
     scenes, generator = [Scene.from_dict(facts) for facts in config["scenes"]], _generator(path)
     for first in range(0, len(scenes), batch):
         z = tensors["latents"][first : first + batch].to(describer.vae.latent_mean.device)
-        texts = describer.describe(z, decoding, generator)
+        texts = describer.caption_latents(z, decoding, generator)
         pairs = zip(scenes[first : first + batch], texts, strict=True)
         yield [asdict(Captions(original_caption(scene), text)) for scene, text in pairs]
 

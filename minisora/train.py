@@ -78,7 +78,9 @@ class Trainer:
         self.module, self.config = module, config
         self.settings = json.loads(json.dumps(asdict(config) | (facts or {})))  # as it is read back
         del self.settings["checkpoint_every"]  # changes no number
-        self.optimizers = make_optimizers(module, config.lr, config.weight_decay, config.muon)
+        self.optimizers = make_optimizers(
+            module, config.lr, config.weight_decay, config.muon, config.muon_convs
+        )
         self.ema = PowerEMA(module, config.ema_gamma)
         self.step = 0
 

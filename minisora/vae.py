@@ -121,8 +121,8 @@ class Blocks(nn.ModuleList):
         return x
 
 
-def conv_frames(conv: nn.Conv2d, x: Tensor) -> Tensor:
-    """Apply a 2-D convolution to every frame of x (B, T, H, W, C)."""
+def conv_frames(conv: nn.Module, x: Tensor) -> Tensor:
+    """Apply a 2-D convolution, or the like, to every frame of x (B, T, H, W, C)."""
     batch, frames = x.shape[:2]
     y = conv(x.flatten(0, 1).permute(0, 3, 1, 2))  # BT C H W, a channels-last view
     return y.permute(0, 2, 3, 1).unflatten(0, (batch, frames))

@@ -28,7 +28,8 @@ def captioner(facts: dict[str, Any]) -> str:
     rows.append(["all of it right", *(f"{f['all']['value']:.1%}" for f in sizes.values())])
     return (
         f"**The captioner** on {facts['about']['clips']} held-out clips of each size: share of captions that tell it "
-        "rightly / that tell it wrongly; the rest leave it out. Of two digits both must be right.\n\n"
+        "rightly / that tell it wrongly; the rest leave it out. Of two digits both must be right; which one is in "
+        "front is asked where it can be seen, as one covers the other.\n\n"
         + grid(["attribute", *sizes], rows)
     )
 

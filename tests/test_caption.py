@@ -15,45 +15,43 @@ import torch
 from tiny import Run, assert_one_sentence, generator, randomize, tiny_model, tiny_vae
 
 from minisora import captioner_preset, latents, train_captioner, train_expander
-from minisora.caption import (
-    FILES,
-    Captioner,
-    CaptionerConfig,
-    VideoCaptioner,
-    load_captioner,
-    read_captioner,
-)
-from minisora.captioner_preset import CAPTIONER, CaptionerPreset
+from minisora.caption import FILES, VideoCaptioner, load_captioner
+from minisora.captioner import Captioner, CaptionerConfig, read_captioner
+from minisora.captioner_preset import CAPTIONER, CaptionerPreset, Glance
 from minisora.checkpoint import CheckpointError, load_weights, save_weights
-from minisora.config import TrainConfig
+from minisora.config import Phase, TrainConfig
 from minisora.decoding import Decoding
-from minisora.eyes import EyesConfig, fit_video
+from minisora.eyes import EyesConfig, tubelets
 from minisora.language import LanguageConfig, next_token_loss
 from minisora.latents import LatentDataset, build_latents, fingerprint
 from minisora.loading import load
-from minisora.metrics.captions import agreement, caption_figures, mark_caption
+from minisora.metrics.captions import agreement, caption_figures, mark_caption, order_shows
 from minisora.presets import mixture
 from minisora.recaption import BlendedCaptions, original_caption, read_plan, recaption, sidecar
+from minisora.rendered import RenderedDataset
 from minisora.train import Trainer, fit
-from minisora.train_captioner import (
-    FixedCaptions,
-    caption_objective,
-    phrase_loss,
-    phrase_objective,
-    phrase_table,
-)
+from minisora.train_captioner import FixedCaptions, caption_objective
+from minisora.train_eyes import in_turn, phrase_loss, phrase_objective, phrase_table, word_weights
 from minisora.video import VideoClip, write_video
 from minisora.worlds import VOCABULARY, MovingMNIST, Scene, WorldConfig, describe
 from minisora.worlds.alt_text import alt_text
 from minisora.worlds.statements import parse, phrases
 
 LANGUAGE = LanguageConfig(width=32, depth=2, num_heads=2)
-CONFIG = CaptionerConfig(VOCABULARY, EyesConfig(4, width=8, depth=1), LANGUAGE)
+CONFIG = CaptionerConfig(VOCABULARY, EyesConfig(4, width=8, depth=1), LANGUAGE)  # latents
+PIXELS = CaptionerConfig(
+    VOCABULARY, EyesConfig(12, width=8, depth=1, stages=((4, 0), (6, 1)), window=3), LANGUAGE
+)
 MINI = CaptionerPreset(
-    config=CONFIG,
-    store=mixture((5, 32, 32, 10), (1, 32, 48, 10)),
-    glances=mixture((1, 32, 48, 1.0)),
+    config=PIXELS,
+    clips=10,
+    single_fraction=0.5,
+    glances=(
+        Glance(1, 6, mixture((1, 32, 32, 1.0))),
+        Glance(2, 4, mixture((1, 32, 48, 0.5), (5, 32, 32, 0.5)), rarity=1.0),
+    ),
     mix=mixture((5, 32, 32, 0.6), (1, 32, 48, 0.4)),
+    batch=4,
     labelled=8,
     noise=0.1,
     look=TrainConfig(steps=3, batch=4, lr=2e-3, warmup=1, checkpoint_every=2),
@@ -62,8 +60,8 @@ MINI = CaptionerPreset(
 )
 
 
-def captioner(seed: int = 0) -> Captioner:
-    model = Captioner(CONFIG)
+def captioner(seed: int = 0, config: CaptionerConfig = CONFIG) -> Captioner:
+    model = Captioner(config)
     randomize(model, seed)
     return model.eval().requires_grad_(False)
 
@@ -91,9 +89,14 @@ def shards(tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
 # ---- the captioner ----
 
 
-def test_a_batch_of_mixed_sizes_is_read_as_each_clip_alone() -> None:
-    model, g = captioner(), generator()
-    clips = [torch.randn(4, *size, generator=g) for size in ((2, 4, 4), (1, 4, 6), (2, 4, 4))]
+@pytest.mark.parametrize("config", [CONFIG, PIXELS])
+def test_a_batch_of_mixed_sizes_is_read_as_each_clip_alone(config: CaptionerConfig) -> None:
+    model, g = captioner(config=config), generator()
+    channels, side = (12, 8) if config.eyes.sees_pixels else (4, 1)
+    clips = [
+        torch.randn(channels, t, h * side, w * side, generator=g)
+        for t, h, w in ((2, 4, 4), (1, 4, 6), (2, 4, 4))
+    ]
     texts = ["a red 3 on navy", "a 7", "a large blue digit four"]
     packed, ids = model.pack_captions(clips, texts)
     rows, targets = model(packed).view(3, -1, len(model.tokenizer)), ids.view(3, -1)
@@ -106,17 +109,47 @@ def test_a_batch_of_mixed_sizes_is_read_as_each_clip_alone() -> None:
         assert model.tokenizer.decode(targets[place]) == texts[i]
 
 
+@pytest.mark.parametrize("config", [CONFIG, PIXELS])
 @pytest.mark.parametrize("shape", [(3, 1, 32, 32), (3, 7, 45, 80), (1, 5, 300, 200), (3, 2, 5, 9)])
-def test_any_video_is_described(shape: tuple[int, ...]) -> None:
-    describer = VideoCaptioner(tiny_vae(), captioner())
+def test_any_video_is_described(shape: tuple[int, ...], config: CaptionerConfig) -> None:
+    describer = VideoCaptioner(tiny_vae(), captioner(config=config))
     video = torch.rand(shape, generator=generator())
-    fitted = fit_video(video, describer.vae, CONFIG.eyes.patch)
+    fitted = describer.fit(video)
     frames, height, width = fitted.shape[1:]
     assert frames % 4 == 1 and height % 16 == width % 16 == 0 and max(height, width) <= 128
     (text,) = describer.caption([video])
     assert isinstance(text, str)
     if shape == (3, 1, 32, 32):
         assert torch.equal(fitted, video)
+
+
+def test_a_tubelet_is_four_frames_of_one_place() -> None:
+    video = torch.rand(2, 3, 9, 8, 6, generator=generator())
+    found = tubelets(video, 4).unflatten(1, (3, 4))  # color, frame
+    assert found.shape == (2, 3, 4, 3, 8, 6)
+    for t, frame in ((0, 0), (1, 1), (1, 4), (2, 5), (2, 8)):
+        inside = (frame - 1) % 4 if t else 2  # the first is the first frame four times
+        torch.testing.assert_close(found[:, :, inside, t], 2 * video[:, :, frame] - 1)
+
+
+def test_eyes_on_pixels_see_as_many_places_as_eyes_on_latents() -> None:
+    video = torch.rand(1, 3, 5, 32, 48, generator=generator())
+    seen = {}
+    for config in (CONFIG, PIXELS):
+        describer = VideoCaptioner(tiny_vae(), captioner(config=config))
+        (features,) = describer.captioner.eyes([describer.views(video)])
+        seen[config.eyes.sees_pixels] = features.shape
+    assert seen[True] == seen[False] == (1, 2, 4, 6, 8)
+
+
+def test_a_window_averages_what_is_seen_around_each_place() -> None:
+    wide = captioner(config=PIXELS)
+    narrow = Captioner(replace(PIXELS, eyes=replace(PIXELS.eyes, window=1))).eval()
+    narrow.load_state_dict(wide.state_dict())
+    views = torch.randn(1, 12, 1, 32, 32, generator=generator())
+    (sharp,), (blurred,) = narrow.eyes([views]), wide.eyes([views])
+    torch.testing.assert_close(blurred[0, 0, 1, 2], sharp[0, 0, 0:3, 1:4].mean(dim=(0, 1)))
+    torch.testing.assert_close(blurred[0, 0, 0, 0], sharp[0, 0, :2, :2].mean(dim=(0, 1)))
 
 
 def test_clips_of_several_sizes_come_back_in_order() -> None:
@@ -197,16 +230,14 @@ def stop_at(title: str, step: int) -> Any:
 def test_training_killed_anywhere_ends_in_the_same_bits(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(latents, "SHARD", 10)
+    monkeypatch.setattr(train_captioner, "WEIGHED", 20)
     cpu, never = torch.device("cpu"), stop_at("", -1)
-    train_captioner.train_captioner(MINI, folder, tmp_path / "whole", cpu, never)
-    kills = (("latents", 10), ("eyes", 2), ("base", 5), ("captioner-short", 2), ("captioner", 2))
+    train_captioner.train_captioner(MINI, tmp_path / "whole", cpu, never)
+    kills = (("eyes", 2), ("base", 5), ("captioner-short", 2), ("captioner", 2))
     for title, step in kills:
         with pytest.raises(Stop):
-            train_captioner.train_captioner(
-                MINI, folder, tmp_path / "parts", cpu, stop_at(title, step)
-            )
-    train_captioner.train_captioner(MINI, folder, tmp_path / "parts", cpu, never)
+            train_captioner.train_captioner(MINI, tmp_path / "parts", cpu, stop_at(title, step))
+    train_captioner.train_captioner(MINI, tmp_path / "parts", cpu, never)
     for name in ("eyes.safetensors", "base.safetensors", *FILES.values()):
         assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "parts" / name).read_bytes()
     bodies = {(tmp_path / "whole" / name).read_bytes() for name in FILES.values()}
@@ -228,6 +259,50 @@ def test_a_data_set_keeps_its_captions_and_only_some_are_labelled(shards: Path) 
     assert len(few.groups[mix[0].size].scenes) == 5 and len(data.groups[mix[0].size].scenes) == 12
     loss, parts = caption_objective(captioner(), few, 4, 0.1)(0, generator())
     assert loss.isfinite() and parts["clips"] == 4
+
+
+def test_rendered_clips_are_the_worlds_and_the_first_are_few() -> None:
+    mix = mixture((5, 32, 32, 0.75), (1, 32, 48, 0.25))
+    data = RenderedDataset(mix, 6, 4, 3, FixedCaptions(alt_text, 1), max_digits=1)
+    views, texts = data.batch(40, generator(), dropped=0.0)
+    assert [len(views), len(texts)] == [40, 40] and len(set(texts)) <= 12
+    shapes = [tuple(x.shape) for x in views]
+    assert shapes.count((12, 2, 32, 32)) == 30 and shapes.count((12, 1, 32, 48)) == 10
+    group = data.groups[mix[0].size]
+    wanted = [tubelets(group.world[i].video[None], 4)[0] for i in range(6)]
+    assert all(any(x.equal(w) for w in wanted) for x in views[:30])
+    few = train_captioner.first_clips(data, 4)
+    assert {group.clips for group in few.groups.values()} == {3, 1}
+    again, _ = few.batch(12, generator(), dropped=0.0)
+    assert all(any(x.equal(w) for w in wanted[:3]) for x in again[:9])
+    none, facts = group.draw(0, generator())
+    assert none.shape == (0, 12, 2, 32, 32) and facts == []
+
+
+@pytest.mark.parametrize("power", [1.0, 2.0])
+def test_rare_words_weigh_more_and_all_weigh_one_on_average(power: float) -> None:
+    model = captioner()
+    texts = ["a red 3", "a red 5", "a blue 3", "a red 3"]
+    weights = word_weights(model, texts, power)
+    ids = {word: int(model.tokenizer.encode(word)[0]) for word in ("a", "red", "blue", "3", "5")}
+    found = {word: weights[i].item() for word, i in ids.items()}
+    assert found["red"] == pytest.approx(found["3"])
+    assert found["a"] == 0.0 < found["red"] < found["5"]
+    ratio = (np.log(4) / np.log(4 / 3)) ** power
+    assert found["blue"] / found["red"] == pytest.approx(ratio, rel=1e-4)
+    table = phrase_table(model, texts)
+    assert (table * weights).sum().item() == pytest.approx(table.sum().item(), rel=1e-5)
+    assert weights[int(model.tokenizer.encode("green")[0])] == 0.0
+
+
+def test_phases_come_in_turn_and_the_last_stays() -> None:
+    def named(name: float) -> Any:
+        return lambda step, g: (torch.tensor(name), {})
+
+    phases = [Phase(2, 1, ()), Phase(3, 1, ()), Phase(1, 1, ())]
+    objective = in_turn(phases, [named(0.0), named(1.0), named(2.0)])
+    found = [objective(step, generator())[0].item() for step in range(8)]
+    assert found == [0, 0, 1, 1, 1, 2, 2, 2]
 
 
 def test_the_phrase_loss_is_that_of_a_mixture_of_places() -> None:
@@ -333,6 +408,14 @@ def describer(folder: Path) -> VideoCaptioner:
     return load_captioner(folder)
 
 
+def test_eyes_on_pixels_read_latents_that_are_decoded(shards: Path, folder: Path) -> None:
+    one = VideoCaptioner(load(folder).vae, captioner(config=PIXELS), detailed=True)
+    tensors, _ = latents.load_weights(next(shards.glob("*.safetensors")))
+    videos = one.vae.decode(tensors["latents"]).clamp(0, 1)
+    found = one.caption_latents(tensors["latents"], Decoding(), None)
+    assert found == one.caption(list(videos))
+
+
 def test_recaptioning_goes_on_where_it_stopped(shards: Path, folder: Path) -> None:
     rounds = recaption(shards, describer(folder), batch=4)
     for done, total in rounds:
@@ -351,7 +434,7 @@ def test_recaptioning_goes_on_where_it_stopped(shards: Path, folder: Path) -> No
     facts = [Scene.from_dict(scene) for scene in config["scenes"]]
     assert [e["original"] for e in entries] == [original_caption(scene) for scene in facts]
     written = [e["synthetic"] for e in entries]
-    assert written == describer(folder).describe(tensors["latents"], Decoding(), None)
+    assert written == describer(folder).caption_latents(tensors["latents"], Decoding(), None)
     assert written != describer(folder).captioner.caption(tensors["latents"])  # held to no form
     assert all(d.direction and d.speed for text in written for d in parse(text).digits)
 
@@ -391,7 +474,7 @@ def test_recaptioning_refuses_in_one_sentence(shards: Path, folder: Path, tmp_pa
 
 def test_marks_of_captions() -> None:
     world = MovingMNIST(WorldConfig(min_digits=2), seed=8)
-    scene = world.scene(0)
+    scene = next(scene for scene in map(world.scene, range(20)) if order_shows(scene))
     right = mark_caption(scene, describe(scene))
     assert set(right.values()) == {"right"} and len(right) == 9
     back, front = scene.digits
@@ -410,6 +493,17 @@ def test_marks_of_captions() -> None:
     assert figures["color"]["right"]["value"] == 0.5 and figures["all"]["value"] == 0.5
     assert agreement("a 3", "a red 3 on navy") and not agreement("a 3", "a red 4")
     assert agreement("five digits", "a 3") is None
+
+
+def test_order_shows_only_where_digits_cover_each_other() -> None:
+    first, second = MovingMNIST(WorldConfig(1, min_digits=2), seed=8).scene(0).digits
+    scene = replace(MovingMNIST(WorldConfig(1, min_digits=2), seed=8).scene(0), digits=())
+    apart = (replace(first, start=(16.0, 16.0)), replace(second, start=(48.0, 48.0)))
+    across = (replace(first, start=(32.0, 32.0)), replace(second, start=(32.0, 32.0)))
+    assert order_shows(replace(scene, digits=across))
+    for digits in (apart, apart[:1]):
+        assert not order_shows(lone := replace(scene, digits=digits))
+        assert "front" not in mark_caption(lone, describe(lone))
 
 
 # ---- commands ----
@@ -449,11 +543,9 @@ def test_commands_refuse_in_one_sentence(
 def test_train_captioner_from_the_command_line(
     run: Run, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(latents, "SHARD", 10)
+    monkeypatch.setattr(train_captioner, "WEIGHED", 20)
     monkeypatch.setattr(captioner_preset, "CAPTIONER", MINI)
     out = tmp_path / "out"
-    status, output, messages = run(
-        "train-captioner", "--checkpoint", folder, "-o", out, "--device", "cpu"
-    )
+    status, output, messages = run("train-captioner", "-o", out, "--device", "cpu")
     assert status == 0 and "Copy them" in output and "words_right" in messages
     assert all((out / name).exists() for name in FILES.values())

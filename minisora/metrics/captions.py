@@ -7,49 +7,68 @@ no facts, `agreement` compares the caption with the prompt: the cycle prompt -> 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
-from minisora.worlds import Scene
+import numpy as np
+
+from minisora.worlds import Scene, render
 from minisora.worlds.statements import FIELDS, Statement, UnclearError, contradictions, parse
 
 from .intervals import share
 
 CAPTION_ATTRIBUTES = ("count", *FIELDS, "background", "front")
+PLAIN, ENOUGH = 40, 4  # of 255, a difference of colors that is seen at once; pixels of one frame
 Mark = str  # "right", "wrong" or "missing"
 
 
 def mark_caption(scene: Scene, caption: str) -> dict[str, Mark]:
-    """Each of `CAPTION_ATTRIBUTES` that the scene has: told rightly, wrongly, or not at all.
+    """Each of `CAPTION_ATTRIBUTES` that the scene shows: told rightly, wrongly, or not at all.
 
     An attribute of digits is right if it is right of every digit. Digits are told apart by color; one whose color is
     not told, or told wrongly, is compared with the one that is left. Also "invented": "wrong" if the caption speaks of
     a digit too many, or of motion in an image, else "right".
     """
+    asked = _asked(scene)
     try:
         told = parse(caption)
     except UnclearError:
-        names = [*_asked(scene), "invented"]
-        return dict.fromkeys(names, "wrong")
+        return dict.fromkeys([*asked, "invented"], "wrong")
     marks = {"count": _mark(len(scene.digits) == len(told.digits), bool(told.digits))}
     pairs = _pairs(scene, told)
     for name in FIELDS:
-        if name in _asked(scene):
+        if name in asked:
             said = [getattr(told.digits[j], name) if j is not None else None for j in pairs]
             facts = [getattr(digit, name) for digit in scene.digits]
             wrong = any(s not in (None, f) for s, f in zip(said, facts, strict=True))
             marks[name] = "wrong" if wrong else _mark(True, None not in said)
     name = f"{told.tint} {told.pattern}".strip()
     marks["background"] = _mark(name == scene.background, told.tint is not None)
-    if len(scene.digits) == 2:
+    if "front" in asked:
         marks["front"] = _mark(told.front == pairs[1], told.front is not None)
     moves = any(digit.direction or digit.speed for digit in told.digits)
     invented = len(told.digits) > len(scene.digits) or (scene.frames == 1 and moves)
     return marks | {"invented": "wrong" if invented else "right"}
 
 
+def order_shows(scene: Scene) -> bool:
+    """Whether the pixels tell which of two digits is in front: drawn the other way round, a frame looks different.
+
+    Digits that never touch have an order, too, but nobody can see it.
+    """
+    if len(scene.digits) < 2:
+        return False
+    drawn, turned = (
+        render(replace(scene, digits=digits)).astype(np.int16)
+        for digits in (scene.digits, scene.digits[::-1])
+    )
+    changed = np.abs(drawn - turned).max(axis=-1) > PLAIN  # (T, H, W)
+    return bool((changed.sum(axis=(1, 2)) >= ENOUGH).any())
+
+
 def _asked(scene: Scene) -> list[str]:
     absent = {"direction", "speed"} if scene.frames == 1 else set()
-    absent |= {"front"} if len(scene.digits) == 1 else set()
+    absent |= set() if order_shows(scene) else {"front"}
     return [name for name in CAPTION_ATTRIBUTES if name not in absent]
 
 
