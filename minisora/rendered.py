@@ -1,7 +1,7 @@
 """Clips of the world as pixels, drawn when they are needed: what the captioner's eyes learn from.
 
-Stands on `latents`, whose batches it shares, `eyes` and `worlds`. Drawing a clip costs about a millisecond, less than
-reading one from disk, so nothing is stored, and a data set may be as large as one likes.
+Stands on `latents`, whose batches it shares, `eyes` and `worlds`. Drawing a clip costs about a millisecond, so
+nothing is stored, and a data set may be as large as one likes.
 """
 
 from __future__ import annotations
