@@ -80,13 +80,13 @@ class Captioner(nn.Module):
         said = F.max_pool3d(said, self.config.eyes.patch).flatten(2).mT  # (B, Lv, V)
         return tokens + self.loudness * (said @ self.lm.embedding.weight)
 
-    def ground(self, features: Tensor) -> Grounding:
-        """(B, t, h, w, C) -> hints for texts about these clips."""
+    def ground(self, features: Tensor, plans: bool = False) -> Grounding:
+        """(B, t, h, w, C) -> hints for texts about these clips; a writer `plans` what to speak of, see `grounding`."""
         log_p = self.eyes.say(features).flatten(1, 3)  # (B, P, V)
-        opens, counts = (words.to(self.device) for words in phrase_words(self.tokenizer))
+        words = phrase_words(self.tokenizer, self.device)
         scale = self.urgency * self.config.language.width**0.5  # rows of the head begin that small
         table = scale * self.lm.head.weight  # a hint pushes toward the words that it names
-        return Grounding(log_p, self.eyes.voices(features), opens, counts, table)
+        return Grounding(log_p, self.eyes.voices(features), words, table, plans)
 
     def forward(self, packed: Packed, seen: Sequence[Tensor] | None = None) -> Tensor:
         """Logits (Lt, V) of the token after each of the packed text ids; `seen` is from `look`, else it looks now."""
@@ -117,7 +117,7 @@ class Captioner(nn.Module):
         """Captions of clips of one size, (B, C, t, h, w), not a word written yet."""
         (features,) = self.eyes([views])
         grid = token_grid(views.shape[2:], self.config.eyes.footprint)
-        return Session(self.lm, self.prefix(features), grid, self.ground(features))
+        return Session(self.lm, self.prefix(features), grid, self.ground(features, plans=True))
 
     def caption(
         self,

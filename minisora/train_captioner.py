@@ -2,8 +2,8 @@
 
 Stands on `train` beside `recipe`, whose habits it shares. The captioner's folder holds
 
-    eyes-state/, base-state/, ...   the last two training states of each stage
-    eyes.safetensors                its eyes know words for what is at each place (stage 0)
+    eyes-0-state/, base-state/, ... the last two training states of each stage
+    eyes-0.safetensors, ...         its eyes know words for what is at each place (stage 0, in several looks)
     base.safetensors                from there, it writes alt-text (stage 1)
     captioner-short.safetensors     from there, on short captions of a few hundred clips (stage 2: SSC)
     captioner.safetensors           from the same base, on detailed captions of the same clips (stage 3: DSC)
@@ -31,7 +31,7 @@ from torch import Tensor
 
 from minisora.caption import FILES
 from minisora.captioner import Captioner, read_captioner
-from minisora.captioner_preset import CaptionerPreset
+from minisora.captioner_preset import CaptionerPreset, Look
 from minisora.config import MixEntry, TrainConfig
 from minisora.language import next_token_loss
 from minisora.latents import Group, MixedDataset
@@ -45,7 +45,7 @@ from minisora.worlds.alt_text import alt_text
 from minisora.worlds.captions import Level
 
 CAPTION_WORLD = 200  # seed; no generator is trained or tested on it
-EYES, BASE = "eyes.safetensors", "base.safetensors"
+EYES, BASE = "eyes-{}.safetensors", "base.safetensors"
 WEIGHED = 4000  # alt-texts by which words are weighed
 
 G = TypeVar("G", bound=Group)
@@ -148,69 +148,76 @@ def train_captioner(
 
     facts = {
         "captioner": asdict(preset.config),
-        "glances": [asdict(phase) for phase in preset.glances],
-        "mix": {str(entry.size): entry.share for entry in preset.mix},
-        "batch": preset.batch,
         "clips": preset.clips,
-        "single_fraction": preset.single_fraction,
         "noise": preset.noise,
     }
     run = partial(_stage, preset, folder, device=device, show=show)
-    run(EYES, preset.look, partial(_look, preset, web), facts)
-    run(BASE, preset.pretrain, speak(_clips(preset, preset.mix, web)), facts)
+    seen = ""
+    for i, look in enumerate(preset.looks):
+        told = facts | {"glances": asdict(look)["glances"], "single_fraction": look.single_fraction}
+        before, seen = seen, EYES.format(i)
+        run(seen, before, look.train, partial(_look, preset, look, web), told)
+    facts |= {
+        "mix": {str(entry.size): entry.share for entry in preset.mix},
+        "batch": preset.batch,
+        "single_fraction": preset.single_fraction,
+    }
+    clips = partial(_clips, preset, preset.mix, preset.single_fraction)
+    run(BASE, seen, preset.pretrain, speak(clips(web)), facts)
     for style in ("short", "detailed"):
         careful = FixedCaptions(labelled_as(style), CAPTION_WORLD + 1)  # type: ignore[arg-type]
-        few = first_clips(_clips(preset, preset.mix, careful), preset.labelled)
+        few = first_clips(clips(careful), preset.labelled)
         told = facts | {"labelled": preset.labelled, "style": style}
-        run(FILES[style], preset.tune, speak(few), told)
+        run(FILES[style], BASE, preset.tune, speak(few), told)
 
 
 def _clips(
-    preset: CaptionerPreset, mix: tuple[MixEntry, ...], write: FixedCaptions
+    preset: CaptionerPreset, mix: tuple[MixEntry, ...], single: float, write: FixedCaptions
 ) -> RenderedDataset:
-    depth, single = preset.config.eyes.channels // 3, preset.single_fraction
+    depth = preset.config.eyes.channels // 3
     return RenderedDataset(mix, preset.clips, depth, CAPTION_WORLD, write, single_fraction=single)
 
 
-def _look(preset: CaptionerPreset, web: FixedCaptions, captioner: Captioner) -> Objective:
-    """What the eyes learn, phase after phase."""
+def _look(
+    preset: CaptionerPreset, look: Look, web: FixedCaptions, captioner: Captioner
+) -> Objective:
+    """What the eyes learn in one look, glance after glance."""
     world = MovingMNIST(WorldConfig(), CAPTION_WORLD)
     texts = [alt_text(world.scene(i), np.random.default_rng(i)) for i in range(WEIGHED)]
     objectives = [
         phrase_objective(
             captioner,
-            _clips(preset, glance.mix, web),
+            _clips(preset, glance.mix, look.single_fraction, web),
             glance.batch,
             preset.noise,
             word_weights(captioner, texts, glance.rarity),
         )
-        for glance in preset.glances
+        for glance in look.glances
     ]
-    return in_turn(preset.glances, objectives)
+    return in_turn(look.glances, objectives)
 
 
 def _stage(
     preset: CaptionerPreset,
     folder: Path,
     file: str,
+    before: str,
     config: TrainConfig,
     objective_of: Callable[[Captioner], Objective],
     facts: dict[str, Any],
     device: torch.device,
     show: Show,
 ) -> None:
-    """One stage of the captioner, unless it is done: from the last that all share, if any, else from nothing."""
+    """One stage of the captioner, unless it is done: from the file of the stage before, if any, else from nothing."""
     if (folder / file).exists():
         return
     name = file.removesuffix(".safetensors")
-    for before in (BASE, EYES):
-        if (folder / before).exists():
-            captioner = read_captioner(folder / before, device)[0].train().requires_grad_(True)
-            break
+    if before:
+        captioner = read_captioner(folder / before, device)[0].train().requires_grad_(True)
     else:
         with seeded(config.seed):
             captioner = Captioner(preset.config).to(device)
-    captioner.eyes.train(file == EYES)  # else normalized as it was then
+    captioner.eyes.train(name.startswith("eyes"))  # else normalized as it was then
     records = train_stage(captioner, objective_of(captioner), config, folder, name, facts)
     for _ in show(records, config.steps, name):
         pass

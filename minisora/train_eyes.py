@@ -56,7 +56,7 @@ def word_weights(captioner: Captioner, texts: Sequence[str], power: float) -> Te
     """(V,): what each word counts for the eyes, log(1 / share of phrases that have it)^power, on average 1.
 
     "a", "digit" and "on" are in most phrases and tell little; a digit's name is rare and tells much (inverse document
-    frequency: Sparck Jones 1972). Without, the eyes learn colors and hardly ever come to names.
+    frequency: Sparck Jones 1972). What that is worth, `benchmarks/eyes.py` measures.
     """
     table = phrase_table(captioner, texts).flatten(0, 1)  # (phrases, V), empty ones among them
     share = (table > 0).sum(dim=0) / (table.sum(dim=1) > 0).sum()

@@ -1,6 +1,6 @@
 """README's section on words in Markdown, from what the benchmarks wrote; a part whose file is not there is left out.
 
-Every figure comes from benchmarks/results/: words.json (`benchmarks/words.py`) and recaptioning.json
+Every figure comes from benchmarks/results/: words.json (`benchmarks/words.py`, `eyes.py`) and recaptioning.json
 (`benchmarks/recaptioning.py`).
 """
 
@@ -45,6 +45,24 @@ def by_digits(facts: dict[str, Any]) -> str:
         "**All of it right**, by the number of digits. Captions are held to the form of a detailed caption; if they "
         f"are not, {free} of those of {next(iter(facts['captioner']))} are right.\n\n"
     ) + grid(["size", "one digit", "two digits"], rows)
+
+
+def weighing(facts: dict[str, Any]) -> str:
+    """What eyes learn first, by how words are weighed."""
+    about = facts["weighing"]["about"]
+    rows = [
+        [
+            f"{row['rarity']:g}",
+            "Muon" if row["muon"] else "AdamW",
+            *(number(row[name], "{:.1%}") for name in ("color", "label", "size")),
+        ]
+        for row in facts["weighing"]["rows"]
+    ]
+    head = ["power of log(1 / share) by which words weigh", "convolutions by", "color", "name"]
+    return (
+        f"**What eyes learn first** from alt-text, {about['steps']} steps on images of 32x32 "
+        f"(`benchmarks/eyes.py`): share of {about['images']} held-out images with one digit that they read rightly.\n\n"
+    ) + grid([*head, "size"], rows)
 
 
 def expander(facts: dict[str, Any]) -> str:
@@ -120,6 +138,7 @@ def wrong_by_attribute(facts: dict[str, Any]) -> str:
 PARTS: Parts = (
     ("words", "captioner", captioner),
     ("words", "by_digits", by_digits),
+    ("words", "weighing", weighing),
     ("words", "expander", expander),
     ("words", "cycle", cycle),
     ("words", "expansion", expansion),

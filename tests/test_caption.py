@@ -17,7 +17,7 @@ from tiny import Run, assert_one_sentence, generator, randomize, tiny_model, tin
 from minisora import captioner_preset, latents, train_captioner, train_expander
 from minisora.caption import FILES, VideoCaptioner, load_captioner
 from minisora.captioner import Captioner, CaptionerConfig, read_captioner
-from minisora.captioner_preset import CAPTIONER, CaptionerPreset, Glance
+from minisora.captioner_preset import CAPTIONER, CaptionerPreset, Glance, Look
 from minisora.checkpoint import CheckpointError, load_weights, save_weights
 from minisora.config import Phase, TrainConfig
 from minisora.decoding import Decoding
@@ -45,16 +45,25 @@ PIXELS = CaptionerConfig(
 MINI = CaptionerPreset(
     config=PIXELS,
     clips=10,
-    single_fraction=0.5,
-    glances=(
-        Glance(1, 6, mixture((1, 32, 32, 1.0))),
-        Glance(2, 4, mixture((1, 32, 48, 0.5), (5, 32, 32, 0.5)), rarity=1.0),
+    looks=(
+        Look(
+            TrainConfig(steps=3, batch=4, lr=2e-3, warmup=1, checkpoint_every=2),
+            (
+                Glance(1, 6, mixture((1, 32, 32, 1.0))),
+                Glance(2, 4, mixture((1, 32, 48, 0.5), (5, 32, 32, 0.5)), rarity=1.0),
+            ),
+        ),
+        Look(
+            TrainConfig(steps=2, batch=4, lr=2e-3, warmup=1, checkpoint_every=1, seed=1),
+            (Glance(2, 4, mixture((1, 32, 32, 1.0)), rarity=1.0),),
+            single_fraction=0.2,
+        ),
     ),
+    single_fraction=0.5,
     mix=mixture((5, 32, 32, 0.6), (1, 32, 48, 0.4)),
     batch=4,
     labelled=8,
     noise=0.1,
-    look=TrainConfig(steps=3, batch=4, lr=2e-3, warmup=1, checkpoint_every=2),
     pretrain=TrainConfig(steps=6, batch=4, lr=2e-3, warmup=2, checkpoint_every=2),
     tune=TrainConfig(steps=3, batch=4, lr=1e-3, warmup=1, checkpoint_every=2),
 )
@@ -233,12 +242,12 @@ def test_training_killed_anywhere_ends_in_the_same_bits(
     monkeypatch.setattr(train_captioner, "WEIGHED", 20)
     cpu, never = torch.device("cpu"), stop_at("", -1)
     train_captioner.train_captioner(MINI, tmp_path / "whole", cpu, never)
-    kills = (("eyes", 2), ("base", 5), ("captioner-short", 2), ("captioner", 2))
+    kills = (("eyes-0", 2), ("eyes-1", 1), ("base", 5), ("captioner-short", 2), ("captioner", 2))
     for title, step in kills:
         with pytest.raises(Stop):
             train_captioner.train_captioner(MINI, tmp_path / "parts", cpu, stop_at(title, step))
     train_captioner.train_captioner(MINI, tmp_path / "parts", cpu, never)
-    for name in ("eyes.safetensors", "base.safetensors", *FILES.values()):
+    for name in ("eyes-0.safetensors", "eyes-1.safetensors", "base.safetensors", *FILES.values()):
         assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "parts" / name).read_bytes()
     bodies = {(tmp_path / "whole" / name).read_bytes() for name in FILES.values()}
     assert len(bodies) == 2

@@ -11,11 +11,15 @@ import pytest
 import torch
 from tiny import MINI, randomize
 
+from benchmarks import eyes
 from benchmarks.ladder import RUNGS, SEEDS, name_of, time_to_quality
 from benchmarks.prediction import ASKED, clips, figures, futures
 from benchmarks.scaling import fit_line, frontier
+from minisora.captioner import Captioner
+from minisora.captioner_preset import CAPTIONER
 from minisora.model import MiniSora
 from minisora.recipe import model_config
+from minisora.worlds import MovingMNIST, WorldConfig
 from runs import scoreboard
 
 
@@ -72,3 +76,15 @@ def test_a_part_that_is_not_measured_whole_is_left_out(
         json.dumps({"runs": {"a": 1, "b": 2}, "fit": {"slope": -0.25}})
     )
     assert "2 models" in scoreboard.scoreboard() and "-0.25" in scoreboard.scoreboard()
+
+
+def test_the_benchmark_of_eyes_reads_the_likeliest_value_by_all_its_words() -> None:
+    captioner = Captioner(CAPTIONER.config)
+    p = torch.zeros(len(captioner.tokenizer))
+    for word, chance in (("3", 0.3), ("7", 0.2), ("seven", 0.2), ("red", 0.1), ("little", 0.2)):
+        p[int(captioner.tokenizer.encode(word)[0])] = chance
+    found = {name: eyes.read(captioner, p, name) for name in eyes.WORDS}
+    assert found == {"color": "red", "label": 7, "size": "small"}
+    scenes = [MovingMNIST(WorldConfig(1, 32, 32, max_digits=1), seed=6).scene(i) for i in range(2)]
+    shares = eyes.figures(captioner.eval(), torch.rand(2, 3, 1, 32, 32), scenes)
+    assert all(share["count"] == 2 for share in shares.values())
