@@ -141,6 +141,8 @@ class Captioner(nn.Module):
     def log_likelihood(self, views: Sequence[Tensor], texts: Sequence[str]) -> Tensor:
         """How likely each text is for its clip: (n,), nats, the sum over its words; its end does not count.
 
+        It is the chance of writing the text by the plan that it follows: to speak of its colors, in its order.
+
         Args:
             views: one (C, t, h, w) for each clip.
             texts: as many, each of at least one word.

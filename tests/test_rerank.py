@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -10,8 +11,10 @@ from test_caption import captioner
 from tiny import generator, tiny_model
 
 from minisora.caption import VideoCaptioner
+from minisora.language import BEGIN, Session
 from minisora.loading import checkpoint_folder, load
 from minisora.model import MiniSora
+from minisora.patches import token_grid
 from minisora.paths import DataError
 from minisora.rerank import generate_best, rank
 
@@ -30,17 +33,33 @@ def reader(model: MiniSora) -> VideoCaptioner:
 
 
 def by_session(latent: torch.Tensor, text: str) -> float:
-    """The log-probability of a text's words, one after the other, as the captioner writes."""
+    """The log-probability of a text's words, written one after the other by the plan that the text follows."""
     model = captioner()
-    total = 0.0
+    ids, total = model.tokenizer.encode(text), 0.0
     with torch.inference_mode():
-        session = model.begin(latent[None])
-        for token in model.tokenizer.encode(text).tolist():
+        (features,) = model.eyes([latent[None]])
+        planned = model.ground(features)(torch.cat([torch.tensor([BEGIN]), ids])[None])
+        grid = token_grid(latent.shape[1:], model.config.eyes.footprint)
+        session = Session(model.lm, model.prefix(features), grid, Planned(planned))
+        for token in ids.tolist():
             if token <= model.tokenizer.end_id:
                 break
             total += float(session.logits.log_softmax(dim=1)[0, token])
             session.step(torch.tensor([token]))
     return total
+
+
+@dataclass(frozen=True)
+class Planned:
+    """Hints for one text that is known from the start: (1, l, D)."""
+
+    hints: torch.Tensor
+
+    def __call__(self, ids: torch.Tensor) -> torch.Tensor:
+        return self.hints[:, : ids.shape[1]]
+
+    def select(self, index: torch.Tensor) -> Planned:
+        return Planned(self.hints.index_select(0, index))
 
 
 def test_a_likelihood_is_that_of_writing_the_words() -> None:
